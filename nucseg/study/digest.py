@@ -1,0 +1,97 @@
+"""A fingerprint of the library code that a result depends on."""
+
+import ast
+import hashlib
+import io
+import tokenize
+from functools import lru_cache
+from pathlib import Path
+
+import nucseg
+
+PACKAGE = Path(nucseg.__file__).resolve().parent
+
+
+def module_path(name):
+    """Return the source file of a nucseg module, or None if there is no such module."""
+    base = PACKAGE.parent / Path(*name.split("."))
+    for path in (base.with_suffix(".py"), base / "__init__.py"):
+        if path.is_file():
+            return path
+    return None
+
+
+def imported_modules(name):
+    """Return the nucseg modules that one module imports directly, anywhere in its code.
+
+    Parameters
+    ----------
+    name : str
+        Dotted name, for example ``"nucseg.metrics.detection"``.
+
+    Returns
+    -------
+    set of str
+        Dotted names of modules and of the packages that contain them.
+    """
+    found = set()
+    for node in ast.walk(ast.parse(module_path(name).read_text(encoding="utf-8"))):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        for dotted in names:
+            parts = dotted.split(".")
+            if parts[0] == "nucseg":
+                found.update(".".join(parts[:n]) for n in range(1, len(parts) + 1))
+    return {dotted for dotted in found if dotted != name and module_path(dotted) is not None}
+
+
+def import_closure(name):
+    """Return a module and all nucseg modules it depends on, directly or not, sorted."""
+    seen, todo = set(), [name]
+    while todo:
+        current = todo.pop()
+        if current not in seen:
+            seen.add(current)
+            todo.extend(imported_modules(current) - seen)
+    return sorted(seen)
+
+
+@lru_cache
+def library_digest(name):
+    """Return a SHA-256 over the code that a module depends on, blind to comments, docstrings and blank lines.
+
+    Parameters
+    ----------
+    name : str
+        Dotted name of the module that makes the result (an experiment, usually).
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits, the same on every supported Python version.
+    """
+    digest = hashlib.sha256()
+    for module in import_closure(name):
+        digest.update(module.encode() + b"\0")
+        digest.update(bare_code(module_path(module).read_text(encoding="utf-8")).encode() + b"\0")
+    return digest.hexdigest()
+
+
+def bare_code(source):
+    """Return source text without comments, docstrings, blank lines and trailing spaces."""
+    lines = source.splitlines()
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            row, column = token.start
+            lines[row - 1] = lines[row - 1][:column]
+    for node in ast.walk(ast.parse(source)):
+        body = getattr(node, "body", None)
+        if not isinstance(body, list) or not body or not isinstance(body[0], ast.Expr):
+            continue
+        if isinstance(body[0].value, ast.Constant) and isinstance(body[0].value.value, str):
+            for row in range(body[0].lineno - 1, body[0].end_lineno):
+                lines[row] = ""
+    return "\n".join(line.rstrip() for line in lines if line.strip())

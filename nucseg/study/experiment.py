@@ -1,0 +1,169 @@
+"""Rows of tables, declared once and run to records.
+
+A chapter's experiments live in ``nucseg/study/experiments/<chapter>.py`` as a tuple ``ROWS``.  Running a row on
+the full profile writes ``results/<chapter>/records/<row>.json``, which is committed; other profiles write below
+``runs/``, which is not.
+"""
+
+import importlib
+import itertools
+import pkgutil
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tqdm import tqdm
+
+from nucseg.data import load_dataset
+from nucseg.errors import DataError, UnknownNameError
+from nucseg.study import experiments
+from nucseg.study.digest import library_digest
+from nucseg.study.paths import results_folder, runs_folder
+from nucseg.study.records import measured, read_record, versions, write_record
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of one table.
+
+    Parameters
+    ----------
+    experiment : str
+        The table, for example ``"ceilings"``.
+    row : str
+        The row's name in that table, as printed.
+    dataset, split : str
+        What is measured; names of :func:`nucseg.data.load_dataset`.
+    supervision : str
+        The annotation used (``"all dots"``, ``"10 % dots"``, ``"masks"``).
+    measure : callable
+        ``measure(dataset, row) -> iterable of (image id, {metric: value})``; yields as it goes, so that progress
+        can be shown.
+    settings : mapping
+        Everything the result depends on besides the code, JSON values only.
+    seed : int
+        Seed of the annotation draw and of all randomness.
+    scheme : str, optional
+        Split scheme of the dataset; None means its default.
+    """
+
+    experiment: str
+    row: str
+    dataset: str
+    split: str
+    supervision: str
+    measure: Callable[..., Iterable[tuple[str, Mapping[str, float]]]]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    scheme: str | None = None
+
+    @property
+    def key(self):
+        """File name of the row's record: experiment, row, dataset, split, supervision and seed."""
+        parts = (self.experiment, self.row, self.dataset, self.split, self.supervision)
+        words = (re.sub(r"[^a-z0-9]+", "-", part.lower()).strip("-") for part in parts)
+        return ".".join([*words, f"s{self.seed}"])
+
+    def describe(self):
+        """Return what identifies the row and its settings, as JSON values."""
+        names = ("experiment", "row", "dataset", "split", "scheme", "supervision", "seed")
+        return {**{name: getattr(self, name) for name in names}, "settings": dict(self.settings)}
+
+
+def chapters():
+    """Return the slugs of the chapters that declare experiments."""
+    return sorted(info.name.replace("_", "-") for info in pkgutil.iter_modules(experiments.__path__))
+
+
+def rows(slug):
+    """Return the rows that a chapter declares.
+
+    Raises
+    ------
+    UnknownNameError
+        No chapter of that name declares experiments.
+    """
+    if slug not in chapters():
+        raise UnknownNameError(f"no experiments for {slug!r}; there are {', '.join(chapters())}")
+    declared = importlib.import_module(f"{experiments.__name__}.{slug.replace('-', '_')}").ROWS
+    keys = [row.key for row in declared]
+    if len(set(keys)) != len(keys):
+        raise DataError(f"{slug}: two rows share the key {max(keys, key=keys.count)!r}")
+    return declared
+
+
+def record_path(slug, row, profile="full"):
+    """Return where the record of a row goes under a profile."""
+    folder = results_folder(slug) if profile == "full" else runs_folder(slug) / profile
+    return folder / "records" / f"{row.key}.json"
+
+
+def run_row(slug, row, profile="full", *, images=None, root=None, force=False):
+    """Return the record of a row, running it unless a current record exists.
+
+    A record is current if its settings, its data and the library code it depends on are unchanged.
+
+    Parameters
+    ----------
+    slug : str
+        The chapter.
+    row : Row
+        What to run.
+    profile : str
+        ``"full"`` writes to ``results/``; anything else to ``runs/``.
+    images : int, optional
+        Use only the first so many images (small runs).
+    root : path-like, optional
+        Data folder; see :func:`nucseg.data.load_dataset`.
+    force : bool
+        Run even if a current record exists.
+
+    Returns
+    -------
+    dict
+        The record, as written.
+
+    Raises
+    ------
+    DataError
+        The data is missing or unusable, or the full profile was asked to run on part of the images.
+    """
+    if profile == "full" and images is not None:
+        raise DataError("the full profile runs on all images; use another profile for a part of them")
+    dataset = load_dataset(row.dataset, row.split, root, scheme=row.scheme)[:images]
+    path = record_path(slug, row, profile)
+    identity = {
+        **row.describe(), "profile": profile, "images": list(dataset.ids), "data_checksum": dataset.checksum,
+        "library_digest": library_digest(row.measure.__module__),
+    }
+    if path.is_file() and not force:
+        record = read_record(path)
+        if all(record.get(name) == value for name, value in identity.items()):
+            return record
+    with measured() as cost:
+        done = tqdm(row.measure(dataset, row), total=len(dataset), desc=row.key, unit="image", leave=False)
+        metrics = {image: dict(values) for image, values in done}
+    if set(metrics) != set(dataset.ids):
+        raise DataError(f"{row.key}: measured {len(metrics)} images of {len(dataset)}")
+    write_record(path, {**identity, **cost, "device": "cpu", "versions": versions(), "metrics": metrics})
+    return read_record(path)
+
+
+def select(slug, pattern=None):
+    """Return a chapter's rows whose key contains `pattern` (all if None).
+
+    Raises
+    ------
+    UnknownNameError
+        No row matches.
+    """
+    chosen = [row for row in rows(slug) if pattern is None or pattern in row.key]
+    if not chosen:
+        raise UnknownNameError(f"no row of {slug} contains {pattern!r}; see 'nucseg experiment list {slug}'")
+    return chosen
+
+
+def all_rows():
+    """Return (slug, row) for every row of every chapter."""
+    return list(itertools.chain.from_iterable(((slug, row) for row in rows(slug)) for slug in chapters()))

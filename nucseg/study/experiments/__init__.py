@@ -1,0 +1,1 @@
+"""The rows of the tables, one module per chapter, each with a tuple ``ROWS``."""
