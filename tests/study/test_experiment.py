@@ -1,0 +1,141 @@
+"""Rows run once, resume, and notice what they depend on."""
+
+import json
+
+import numpy as np
+import pytest
+
+from nucseg.data.sample import Dataset, Sample
+from nucseg.errors import DataError, UnknownNameError
+from nucseg.study import experiment, tables
+from nucseg.study.experiment import Row, run_row
+
+CALLS = []
+
+
+def mean_grey(dataset, row):
+    for sample in dataset:
+        CALLS.append(sample.id)
+        yield sample.id, {"mean": float(sample.image.mean()), "nothing": float("nan")}
+
+
+def forgetful(dataset, row):
+    yield dataset.ids[0], {"mean": 0.0}
+
+
+@pytest.fixture
+def study(monkeypatch, tmp_path):
+    """A three-image dataset, an empty repository and a fixed library."""
+    world = {"checksum": "data-1", "digest": "code-1"}
+
+    def load(name, split=None, root=None, *, scheme=None):
+        return Dataset(name, ["a", "b", "c"], lambda i: Sample(i, np.full((2, 2), 10 * "abc".index(i), np.uint8)),
+                       checksum=world["checksum"])
+
+    monkeypatch.setattr(experiment, "load_dataset", load)
+    monkeypatch.setattr(experiment, "library_digest", lambda module: world["digest"])
+    for module in (experiment, tables):
+        monkeypatch.setattr(module, "results_folder", lambda slug: tmp_path / "results" / slug)
+        monkeypatch.setattr(module, "runs_folder", lambda slug: tmp_path / "runs" / slug)
+    CALLS.clear()
+    return world
+
+
+ROW = Row("greys", "Mean, all", "three", "train", "none", mean_grey, {"power": 1})
+
+
+def test_key_is_a_file_name():
+    assert ROW.key == "greys.mean-all.three.train.none.s0"
+
+
+def test_runs_once_and_again_only_when_something_changed(study):
+    record = run_row("ch", ROW)
+    assert record["metrics"] == {i: {"mean": 10.0 * n, "nothing": None} for n, i in enumerate("abc")}
+    assert record["images"] == ["a", "b", "c"] and record["seconds"] >= 0
+    assert run_row("ch", ROW) == record
+    assert CALLS == ["a", "b", "c"]
+    for change in ({"digest": "code-2"}, {"checksum": "data-2"}):
+        study.update(change)
+        CALLS.clear()
+        run_row("ch", ROW)
+        assert CALLS == ["a", "b", "c"]
+    CALLS.clear()
+    run_row("ch", Row("greys", "Mean, all", "three", "train", "none", mean_grey, {"power": 2}))
+    assert CALLS == ["a", "b", "c"]
+
+
+def test_small_runs_stay_out_of_the_results(study, tmp_path):
+    run_row("ch", ROW, "quick", images=2)
+    assert CALLS == ["a", "b"]
+    assert not (tmp_path / "results").exists()
+    with pytest.raises(DataError, match="all images"):
+        run_row("ch", ROW, "full", images=2)
+
+
+def test_a_row_that_skips_images_is_an_error_and_writes_nothing(study, tmp_path):
+    with pytest.raises(DataError, match="measured 1 images of 3"):
+        run_row("ch", Row("greys", "bad", "three", "train", "none", forgetful))
+    assert not list(tmp_path.rglob("*.json"))
+
+
+def test_broken_record_is_named(study, tmp_path):
+    path = experiment.record_path("ch", ROW)
+    path.parent.mkdir(parents=True)
+    path.write_text('{"metrics": ')
+    with pytest.raises(DataError, match=path.name):
+        run_row("ch", ROW)
+    path.write_text(json.dumps([1]))
+    with pytest.raises(DataError, match="'metrics'"):
+        run_row("ch", ROW)
+
+
+def test_unknown_chapter():
+    with pytest.raises(UnknownNameError, match="no experiments for 'nope'"):
+        experiment.rows("nope")
+
+
+@pytest.mark.parametrize("slug", experiment.chapters())
+def test_declared_rows_have_unique_keys(slug):
+    keys = [row.key for row in experiment.rows(slug)]
+    assert keys and len(set(keys)) == len(keys)
+
+
+def test_tidy_table_and_summary_by_hand(study):
+    for seed, shift in ((0, 0), (1, 3)):
+        row = Row("greys", "Mean, all", "three", "train", "none", mean_grey, {"shift": shift}, seed)
+        record = run_row("ch", row)
+        for values in record["metrics"].values():
+            values["mean"] += shift
+        experiment.write_record(experiment.record_path("ch", row), record)
+    table = tables.collect("ch")
+    assert list(table.columns) == list(tables.RUN_COLUMNS)
+    assert len(table) == 2 * 3 * 2
+    assert tables.runs("ch").equals(table.astype(tables.runs("ch").dtypes))
+    result = tables.summary(table).set_index("metric")
+    # Images 0, 10, 20: mean 10, standard deviation 10; the second seed is 3 higher: mean 11.5, sd 3 / sqrt(2).
+    assert result.loc["mean", "mean"] == pytest.approx(11.5)
+    assert result.loc["mean", "sd_seeds"] == pytest.approx(3 / np.sqrt(2))
+    assert result.loc["mean", "sd_images"] == pytest.approx(10)
+    assert (result.loc["mean", "seeds"], result.loc["mean", "images"]) == (2, 3)
+    assert np.isnan(result.loc["nothing", "mean"]) and result.loc["nothing", "undefined"] == 3
+
+
+def test_beside_published_judges_by_the_stated_tolerance(study):
+    import pandas as pd
+
+    run_row("ch", ROW)
+    ours = tables.summary(tables.collect("ch"))
+    reference = pd.DataFrame(
+        [("p", "greys", "Mean, all", "three", "mean", 10.4, None, "I"), ("p", "greys", "other", "three", "mean", 1.0, None, "I")],
+        columns=tables.PAPER_COLUMNS,
+    )
+    verdicts = [tables.beside_published(ours, reference, t).verdict.tolist() for t in (0.5, 0.3)]
+    assert verdicts == [["agrees", "not run"], ["differs", "not run"]]
+
+
+def test_missing_column_is_named(study, tmp_path):
+    path = tmp_path / "results" / "ch" / "runs.csv"
+    path.parent.mkdir(parents=True)
+    path.write_text("experiment,row\n")
+    with pytest.raises(DataError, match=r"runs\.csv: column 'dataset' is missing"):
+        tables.runs("ch")
