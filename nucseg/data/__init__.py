@@ -1,1 +1,7 @@
+"""Images with what is known about them: generators, packed real datasets and folders of one's own."""
 
+from nucseg.data.loading import available, load_dataset
+from nucseg.data.sample import Dataset, Sample
+from nucseg.data.windows import windows
+
+__all__ = ["Dataset", "Sample", "available", "load_dataset", "windows"]
