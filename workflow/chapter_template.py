@@ -3,7 +3,7 @@
 # # Title of the chapter
 #
 # *Paper:* {cite:t}`qu2020` · *Supervision:* points · *Card:* any dataset of nuclei; 20 s on two CPU cores (quick),
-# minutes on one GPU (full); functions used: {py:func}`nucseg.study.chapter.settings`.
+# minutes on one GPU (full); functions used: `nucseg.metrics.aji`.
 #
 # One or two sentences: the question of the chapter and why anyone would ask it.
 #
