@@ -1,4 +1,4 @@
-"""What is known about each dataset: one record each, from which the book page and `nucseg data info` are made."""
+"""What is known about each dataset: one record each; the book page and `nucseg data info` come from it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

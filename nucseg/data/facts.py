@@ -25,7 +25,7 @@ _SYNTHETIC = tuple(
     )
     for name, title, task, content, size, magnification, classes in (
         ("synthetic-he", "Synthetic H&E nuclei", "nuclei",
-         "Beer-Lambert mixtures of hematoxylin and eosin with nuclei of several kinds, and their exact outlines.",
+         "Beer-Lambert mixtures of hematoxylin and eosin with several kinds of nuclei, and their outlines.",
          "256 x 256 by default", "as 40x", ()),
         ("synthetic-fluorescence", "Synthetic fluorescence nuclei", "nuclei",
          "Bright nuclei on a dark, noisy and unevenly lit field, and their exact outlines.",
@@ -38,7 +38,7 @@ _SYNTHETIC = tuple(
 
 _MONUSEG = DatasetInfo(
     name="monuseg", title="MoNuSeg 2018, with the Multi-Organ set of Kumar et al. 2017", task="nuclei",
-    content="H&E crops from TCGA slides of nine organs; 30 from 2017, 7 training and 14 test images added in 2018.",
+    content="H&E crops from TCGA slides of nine organs: 30 of 2017, 7 training and 14 test images of 2018.",
     cite=("kumar2017", "kumar2020"), license="CC BY-NC-SA 4.0 (non-commercial, share alike)",
     images=51, objects=30828, size="1000 x 1000", magnification="40x",
     files=("monuseg.zip",),
@@ -52,15 +52,15 @@ _MONUSEG = DatasetInfo(
             {"train": ("split_kumar2017", ("train",)),
              "test": ("split_kumar2017", ("test_same_organ", "test_different_organ")), **_ORGANS}),
         "hovernet2019": Scheme(
-            "Graham et al. 2019: 16 train, 8 test of the same organs, 6 of other organs, of the same 30 images",
+            "Graham et al. 2019: another 16 train, 8 and 6 test images of the same 30",
             {"train": ("split_hovernet2019", ("train",)),
              "test": ("split_hovernet2019", ("test_same_organ", "test_different_organ")),
              **_same("split_hovernet2019", "test_same_organ", "test_different_organ")}),
-        "monuseg2018": Scheme("the 2018 challenge: 37 train, 14 test", _same("split_monuseg2018", "train", "test")),
+        "monuseg2018": Scheme("the challenge: 37 train, 14 test", _same("split_monuseg2018", "train", "test")),
     },
     group="the patient: the first three fields of the TCGA barcode (the organ is in meta['organ'])",
     obtain="the MoNuSeg challenge page, https://monuseg.grand-challenge.org/Data/ (Google Drive links there)",
-    layout="'Tissue Images'/<id>.tif with Annotations/<id>.xml (training archive); test archive: <id>.tif, <id>.xml",
+    layout="'Tissue Images'/<id>.tif with Annotations/<id>.xml; in the test archive <id>.tif beside <id>.xml",
     differs="label maps of 17 images come from earlier publications' maps, because their XML file was not at "
             "hand; the counts give 16,958 nuclei for the 30 images of 2017, not the 21,623 of the article.",
 )
@@ -71,8 +71,8 @@ _TNBC = DatasetInfo(
     cite=("naylor2019",), license="CC BY 4.0", images=50, objects=4028, size="512 x 512", magnification="40x",
     files=("tnbc.zip",),
     known={"78fa1e43f9e4b21ad24e4a090817bf289ba40d0428aacd418c6f2b262d5145ff": ("tnbc.zip", 17576780)},
-    schemes={"qu2019": Scheme("patients 1-6 train, 7-8 validation, 9-11 test, as in the point-supervision work "
-                              "that followed Qu et al. 2019", _same("split_qu2019", "train", "val", "test"))},
+    schemes={"qu2019": Scheme("patients 1-6 train, 7-8 validation, 9-11 test, as in point-supervision work "
+                              "after Qu et al. 2019", _same("split_qu2019", "train", "val", "test"))},
     group="the patient (1 to 11)",
     obtain="Zenodo record 1175282, https://zenodo.org/records/1175282 (nucseg data download tnbc)",
     layout="Slide_<patient>/<patient>_<n>.png with GT_<patient>/<patient>_<n>.png (binary masks)",
@@ -85,8 +85,9 @@ _CRYONUSEG = DatasetInfo(
     cite=("mahbod2021",), license="not confirmed; see the release page", images=30, size="512 x 512",
     magnification="40x", files=("cryonuseg.zip",),
     schemes={"none": Scheme("no official split: use folds", {"all": ("split", ("all",))})},
-    obtain="https://www.kaggle.com/datasets/ipateam/segmentation-of-nuclei-in-cryosectioned-he (account needed)",
-    layout="'tissue images'/<id>.tif with a folder of 'label masks modify'/<id>.tif per annotator",
+    obtain="https://www.kaggle.com/ipateam/segmentation-of-nuclei-in-cryosectioned-he-images (needs an account)",
+    layout="'tissue images'/Human_<organ>_<n>.tif with 'Annotator 1 (biologist)'/'label masks modify'/<same>.tif "
+           "(first round of the first annotator; overlaps given to one nucleus)",
 )
 
 _CONSEP = DatasetInfo(

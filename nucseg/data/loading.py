@@ -12,7 +12,7 @@ from nucseg.errors import DataError, UnknownNameError
 
 
 def available(root=None):
-    """Return the names of the datasets that can be loaded here: the generators, and each archive that is present.
+    """Return the names of the datasets that can be loaded here: the generators and the archives present.
 
     Parameters
     ----------
@@ -55,7 +55,9 @@ def load_dataset(name, split=None, root=None, *, scheme=None):
     info = dataset_info(name)
     scheme, division = info.scheme(scheme)
     if split is not None and split not in division.splits:
-        raise UnknownNameError(f"{name} ({scheme}) has no split {split!r}; its splits: {', '.join(division.splits)}")
+        raise UnknownNameError(
+            f"{name} ({scheme}) has no split {split!r}; its splits: {', '.join(division.splits)}"
+        )
     if info.synthetic:
         return importlib.import_module("nucseg.data.synthetic").synthetic_dataset(name, split)
     path = roots.require_archive(info, root)
@@ -82,10 +84,13 @@ def _dataset(info, archive, ids, path, split):
 
 
 def _windows(info, archive, split, path):
-    """Windows of WSSS4LUAD: its training patches have no masks here, so train and val share the validation images."""
-    validation = sorted(i for i, row in archive.rows.items() if row["split"] == "val" and archive.has(i, "mask"))
-    test = sorted(i for i, row in archive.rows.items() if row["split"] == "test" and archive.has(i, "mask"))
-    parts = {"train": [i for n, i in enumerate(validation) if n % 4 != 1], "val": validation[1::4], "test": test}
+    """Windows of WSSS4LUAD: its training patches have no masks, so train and val divide the validation images."""
+    validation, test = (
+        sorted(i for i, row in archive.rows.items() if row["split"] == official and archive.has(i, "mask"))
+        for official in ("val", "test")
+    )
+    train = [i for n, i in enumerate(validation) if n % 4 != 1]
+    parts = {"train": train, "val": validation[1::4], "test": test}
     chosen = [i for part in parts for i in parts[part]] if split is None else parts[split]
     whole = _dataset(info, archive, chosen, path, split)
     return windows(whole, masks=lambda i: archive.array(i, "mask"))

@@ -1,7 +1,8 @@
-"""Packed datasets: one zip archive with images, label maps or class masks, and a table, read without extraction.
+"""Packed datasets: one zip archive of images, label maps or class masks, and a table, read without extraction.
 
-Layout: ``images/<id>.webp`` (or .jpg, .png) 8-bit RGB; ``labels/<id>.png`` 16-bit instance map, 0 = background;
-``masks/<id>.png`` 8-bit class indices (palette or gray); ``meta.csv`` (or ``labels.csv``) with a row per image.
+Layout: ``images/<id>.webp`` (or .jpg, .png) 8-bit RGB; ``labels/<id>.png`` 16-bit instance map, 0 =
+background; ``masks/<id>.png`` 8-bit class indices (palette or gray); ``meta.csv`` (or ``labels.csv``) with a
+row per image.
 """
 
 import csv
@@ -50,31 +51,31 @@ class PackedArchive:
         return {**self.__dict__, "_handle": None}
 
     def _zip(self):
-        """The open archive of this process: a forked child opens its own, for a shared file position is not safe."""
+        """The open archive of this process; a forked child opens its own, so that no file position is shared."""
         if self._handle is None or self._handle[0] != os.getpid():
             try:
                 self._handle = (os.getpid(), zipfile.ZipFile(self.path))
             except (OSError, zipfile.BadZipFile) as error:
-                raise DataError(f"{self.path}: not a whole zip archive ({error}); get or prepare it again") from error
+                raise DataError(f"{self.path}: not a whole zip archive ({error}); prepare it again") from error
         return self._handle[1]
 
     def _bytes(self, name):
         try:
             return self._zip().read(name)
         except (OSError, zipfile.BadZipFile, KeyError, EOFError) as error:
-            raise DataError(f"{self.path}: cannot read {name} ({error}); get or prepare the archive again") from error
+            raise DataError(f"{self.path}: cannot read {name} ({error}); prepare the archive again") from error
 
     def _read_table(self):
         present = [name for name in TABLES if name in self._zip().namelist()]
         if not present:
-            raise DataError(f"{self.path}: has no meta.csv; not a packed dataset (nucseg data prepare makes one)")
+            raise DataError(f"{self.path}: has no meta.csv; a packed dataset is made by: nucseg data prepare")
         rows = list(csv.DictReader(io.StringIO(self._bytes(present[0]).decode("utf-8"))))
         if not rows or "id" not in rows[0]:
             raise DataError(f"{self.path}: {present[0]} has no rows or no column 'id'")
         rows = {row["id"]: row for row in rows}
         missing = [i for i in rows if "image" not in self._entries.get(i, {})]
         if missing:
-            raise DataError(f"{self.path}: {present[0]} lists {missing[0]!r}, which has no image in the archive")
+            raise DataError(f"{self.path}: {present[0]} lists {missing[0]!r}, but the archive has no such image")
         return rows
 
     def has(self, sample_id, part):
@@ -125,7 +126,7 @@ def group_of(row):
 
 
 def parse_row(row):
-    """Return a table row with whole numbers and decimals parsed and empty fields left out; id and patient stay text."""
+    """Return a table row with its numbers parsed and empty fields left out; id and patient stay text."""
     return {key: value if key in ("id", "patient") else _number(value)
             for key, value in row.items() if key and value not in ("", None)}
 

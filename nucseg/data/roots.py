@@ -1,5 +1,6 @@
 """Where the packed datasets lie, and checksums that are computed once per file."""
 
+import contextlib
 import hashlib
 import os
 from pathlib import Path
@@ -32,6 +33,11 @@ def data_roots(root=None):
     beside = _CHECKOUT.parent / "shared" / "data"
     cache = cache_folder() / "data"
     return (beside, cache) if (_CHECKOUT / "pyproject.toml").is_file() and beside.is_dir() else (cache,)
+
+
+def data_root(root=None):
+    """Return the data folder that is looked in first; see :func:`data_roots`."""
+    return data_roots(root)[0]
 
 
 def write_root(root=None):
@@ -107,8 +113,6 @@ def file_checksum(path):
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
-    try:
+    with contextlib.suppress(NucsegError):  # a cache folder that cannot be written only costs time
         write_text(remembered, digest)
-    except NucsegError:
-        pass  # a cache folder that cannot be written only costs the time to compute it again
     return digest

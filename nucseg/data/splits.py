@@ -1,7 +1,8 @@
-"""Divisions of a dataset into training, validation and test images: cross-validation folds, by image or by group."""
+"""Cross-validation: folds of images, and folds that never divide a group."""
 
 from collections import defaultdict
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -34,9 +35,9 @@ class Fold:
 def image_folds(ids, k=10, seed=12, order="val-test"):
     """Return k rounds of cross-validation over images.
 
-    The ids are sorted, shuffled by `seed` and cut into k parts whose sizes differ by at most one; every image is
-    tested exactly once and validated exactly once. Split and Expand (10 folds, 8:1:1) validates on part i and
-    tests on part i + 1; DoNuSeg (5 folds, 3:1:1) is run here with part i as test and part i + 1 as validation.
+    The ids are sorted, shuffled by `seed` and cut into k parts whose sizes differ by at most one; every image
+    is tested exactly once and validated exactly once. Split and Expand (10 folds, 8:1:1) validates on part i
+    and tests on part i + 1; DoNuSeg (5 folds, 3:1:1) leaves it open: part i tests, part i + 1 validates.
 
     Parameters
     ----------
@@ -135,7 +136,7 @@ def _checked(ids, k):
     if len(ids) < k:
         raise DataError(f"{k} folds need at least {k} images, got {len(ids)}")
     if len(set(ids)) < len(ids):
-        raise DataError(f"repeated id {next(a for a, b in zip(ids, ids[1:]) if a == b)!r}")
+        raise DataError(f"repeated id {next(a for a, b in pairwise(ids) if a == b)!r}")
     return ids
 
 
@@ -145,7 +146,8 @@ def _rounds(parts, order):
     k, folds = len(parts), []
     for i in range(k):
         first, second = parts[i], parts[(i + 1) % k]
-        train = tuple(sorted(name for j, part in enumerate(parts) if j not in (i, (i + 1) % k) for name in part))
+        rest = (part for j, part in enumerate(parts) if j not in (i, (i + 1) % k))
+        train = tuple(sorted(name for part in rest for name in part))
         val, test = (first, second) if order == "val-test" else (second, first)
         folds.append(Fold(i, train, val, test))
     return tuple(folds)

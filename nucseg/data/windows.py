@@ -9,9 +9,9 @@ from nucseg.errors import DataError
 def windows(dataset, size=224, stride=None, min_class_share=0.01, masks=None):
     """Return a dataset of windows, tagged by their masks.
 
-    A window lies at every `stride` pixels; the last one in each direction is moved inward to end at the border.
-    An image smaller than `size` is extended with white pixels of the background class. Windows in which no class
-    reaches `min_class_share` (nothing but glass) are left out.
+    A window lies at every `stride` pixels; the last one in each direction is moved inward to end at the
+    border. An image smaller than `size` is extended with white pixels of the background class. Windows in
+    which no class reaches `min_class_share` (nothing but glass) are left out.
 
     Parameters
     ----------
@@ -30,8 +30,8 @@ def windows(dataset, size=224, stride=None, min_class_share=0.01, masks=None):
     Returns
     -------
     Dataset
-        Ids are ``<image id>@<row>,<column>`` of the top-left corner; the group is the image's group, or the image
-        id where that is unknown, so that windows of one image are never divided by group-aware folds.
+        Ids are ``<image id>@<row>,<column>`` of the top-left corner; the group is the image's group, or the
+        image id where that is unknown, so that group-aware folds never divide the windows of one image.
 
     Raises
     ------
@@ -65,7 +65,8 @@ def windows(dataset, size=224, stride=None, min_class_share=0.01, masks=None):
         return Sample(
             id=window, image=_cut(sample.image, row, column, size, 255), mask=mask, group=groups[window],
             tags=_tags(mask, classes, min_class_share * size * size),
-            meta={"image": parent, "row": row, "column": column, "classes": classes, "background_index": background},
+            meta={"image": parent, "row": row, "column": column, "classes": classes,
+                  "background_index": background},
         )
 
     return Dataset(f"{dataset.name}/windows-{size}-{stride}", ids, read, groups, dataset.checksum)
