@@ -1,0 +1,140 @@
+"""The generated parts of the book and of the README: tables made from facts, records and published numbers.
+
+``python -m nucseg.study.pages FOLDER`` writes them below ``FOLDER/book/generated``;
+``python -m nucseg.study.pages --readme`` rewrites the marked table in README.md.
+"""
+
+import argparse
+import re
+from pathlib import Path
+
+import pandas as pd
+
+from nucseg.atomic import atomic_path, write_text
+from nucseg.data.facts import DATASETS
+from nucseg.errors import DataError
+from nucseg.study.experiment import chapters
+from nucseg.study.paths import repository_root
+from nucseg.study.tables import beside_published, published, runs, summary
+
+#: Largest absolute difference from a published or earlier value that still counts as agreement, set beforehand.
+TOLERANCE = 0.02
+README_MARKS = ("<!-- results table: begin -->", "<!-- results table: end -->")
+
+
+def datasets_table():
+    """Return the datasets as a table: name, title, content, images, nuclei, pixels, license."""
+    return pd.DataFrame([
+        {
+            "Name in code": f"`{info.name}`", "Dataset": info.title, "What it shows": info.content,
+            "Images": info.images or "any number", "Nuclei": f"{info.objects:,}" if info.objects else "-",
+            "Size (px)": info.size, "License": info.license,
+        }
+        for info in DATASETS.values()
+    ])
+
+
+def dataset_cards():
+    """Return one Markdown section for each dataset: source, splits, groups, layout, differences."""
+    parts = []
+    for info in DATASETS.values():
+        lines = [f"### {info.title}", "", f"`{info.name}`: {info.content}", ""]
+        if info.cite:
+            lines += [f"Source: {{cite}}`{','.join(info.cite)}`.", ""]
+        facts = {
+            "License": info.license, "Magnification": info.magnification, "Groups": info.group,
+            "Classes": ", ".join(info.classes), "How to obtain it": info.obtain, "Layout read": info.layout,
+            "How the packed copy differs": info.differs,
+        }
+        lines += [f"- **{name}**: {fact}" for name, fact in facts.items() if fact]
+        for name, scheme in info.schemes.items():
+            lines.append(f"- **Split scheme `{name}`** ({', '.join(f'`{s}`' for s in scheme.splits)}): {scheme.source}")
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts) + "\n"
+
+
+def comparison(slug):
+    """Return a chapter's measured means beside the published or earlier values; empty if nothing was run.
+
+    Parameters
+    ----------
+    slug : str
+        The chapter.
+
+    Returns
+    -------
+    pandas.DataFrame
+        See :func:`nucseg.study.tables.beside_published`, restricted to experiments of this chapter.
+    """
+    table = runs(slug)
+    reference = published()
+    return beside_published(summary(table), reference[reference.experiment.isin(table.experiment.unique())], TOLERANCE)
+
+
+def formatted(table):
+    """Return a comparison with numbers as text, ready to print: three decimals, a dash where there is none."""
+    shown = table.rename(columns={"row": "what", "published": "reference"}).drop(columns="spread")
+    for column in ("reference", "ours", "difference"):
+        sign = "+" if column == "difference" else ""
+        shown[column] = [("-" if pd.isna(value) else f"{value:{sign}.3f}") for value in shown[column]]
+    return shown
+
+
+def markdown(table):
+    """Return a table of text as GitHub Markdown."""
+    rows = [list(table.columns), ["---"] * len(table.columns), *table.astype(str).to_numpy().tolist()]
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def write_pages(folder):
+    """Write the generated parts of the book below ``folder/book/generated``.
+
+    Parameters
+    ----------
+    folder : path-like
+        Root of the tree that the book is built from.
+    """
+    target = Path(folder) / "book" / "generated"
+    _write_csv(target / "datasets.csv", datasets_table())
+    write_text(target / "dataset-cards.md", dataset_cards())
+    for slug in chapters():
+        _write_csv(target / f"results-{slug}.csv", formatted(comparison(slug)))
+
+
+def readme_with_results(text):
+    """Return the README's text with the marked block replaced by the current results table.
+
+    Raises
+    ------
+    DataError
+        The marks are missing or out of order.
+    """
+    begin, end = (text.find(mark) for mark in README_MARKS)
+    if not 0 <= begin < end:
+        raise DataError(f"README.md: the marks {README_MARKS[0]!r} and {README_MARKS[1]!r} must both stand there")
+    tables = [formatted(comparison(slug)).assign(chapter=slug) for slug in chapters()]
+    shown = pd.concat(tables)[lambda t: t.metric.isin(["aji", "object_dice"])]
+    shown = shown[["chapter", "what", "dataset", "metric", "reference", "ours", "difference"]]
+    return text[: begin + len(README_MARKS[0])] + "\n" + markdown(shown) + "\n" + text[end:]
+
+
+def _write_csv(path, table):
+    with atomic_path(path) as temporary:
+        table.to_csv(temporary, index=False)
+
+
+def main(argv=None):
+    """Write the generated parts; the command line of this module."""
+    parser = argparse.ArgumentParser(description=re.split(r"\n\n", __doc__)[0])
+    parser.add_argument("folder", nargs="?", help="root of the tree that the book is built from")
+    parser.add_argument("--readme", action="store_true", help="rewrite the results table in README.md")
+    options = parser.parse_args(argv)
+    if options.readme:
+        readme = repository_root() / "README.md"
+        write_text(readme, readme_with_results(readme.read_text(encoding="utf-8")))
+    if options.folder:
+        write_pages(options.folder)
+
+
+if __name__ == "__main__":
+    main()
