@@ -1,1 +1,29 @@
+"""Figures: one palette and style, overlays of label maps, panels, pictures of what was found and missed."""
 
+from nucseg.viz.overlays import (
+    crop,
+    crop_points,
+    fill,
+    instance_colors,
+    outline,
+    outline_mask,
+    weak_label_image,
+)
+from nucseg.viz.panels import show_panels
+from nucseg.viz.style import CYCLE, PAGE_WIDTH, PALETTE, rgb, use_style
+
+__all__ = [
+    "CYCLE",
+    "PAGE_WIDTH",
+    "PALETTE",
+    "crop",
+    "crop_points",
+    "fill",
+    "instance_colors",
+    "outline",
+    "outline_mask",
+    "rgb",
+    "show_panels",
+    "use_style",
+    "weak_label_image",
+]
