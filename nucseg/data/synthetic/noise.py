@@ -1,0 +1,101 @@
+"""Random fields: the raw material of every texture."""
+
+import numba
+import numpy as np
+from scipy import ndimage
+
+
+def smooth_noise(rng, shape, sigma):
+    """Return a random field of mean 0 and standard deviation 1, smooth on the scale of `sigma` pixels.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+        Source of randomness.
+    shape : tuple of int
+        (H, W) in pixels.
+    sigma : float
+        Standard deviation in pixels of the Gaussian that white noise is smoothed with.
+
+    Returns
+    -------
+    numpy.ndarray, shape (H, W), float32
+    """
+    # A field that is smooth on 2 px or more of a coarse grid loses nothing by being drawn on that grid.
+    step = max(1, int(sigma / 2))
+    grid = [-(-size // step) + 3 for size in shape]
+    field = ndimage.gaussian_filter(rng.standard_normal(grid, dtype=np.float32), sigma / step, mode="wrap")
+    if step > 1:
+        field = _enlarge(field, step, shape)
+    field = field[: shape[0], : shape[1]]
+    return (field - field.mean()) / max(float(field.std()), 1e-6)
+
+
+def _enlarge(field, step, shape):
+    """Linear interpolation by a whole factor, one axis after the other."""
+    for axis, size in enumerate(shape):
+        at = np.arange(size, dtype=np.float32) / step
+        low = at.astype(np.intp)
+        weight = (at - low).astype(np.float32)
+        weight = weight[:, None] if axis == 0 else weight[None, :]
+        field = np.take(field, low, axis) * (1 - weight) + np.take(field, low + 1, axis) * weight
+    return field
+
+
+def fibers(rng, angle, length, width):
+    """Return noise drawn out along a field of directions, like fibers (line integral convolution).
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+        Source of randomness.
+    angle : numpy.ndarray, shape (H, W), float32
+        Direction of the fiber at each pixel in radians, 0 along the columns, growing toward higher rows.
+    length : int
+        Length in pixels that a fiber stays coherent to each side.
+    width : float
+        Standard deviation of the fiber profile in pixels.
+
+    Returns
+    -------
+    numpy.ndarray, shape (H, W), float32
+        Mean 0, standard deviation 1.
+    """
+    seed = smooth_noise(rng, angle.shape, width)
+    field = _streaks(seed, np.cos(angle).astype(np.float32), np.sin(angle).astype(np.float32), int(length))
+    return (field - field.mean()) / max(float(field.std()), 1e-6)
+
+
+@numba.njit(cache=True)
+def _streaks(seed, along, across, length):
+    height, width = seed.shape
+    out = np.empty_like(seed)
+    for row in range(height):
+        for column in range(width):
+            total, count = seed[row, column], 1
+            for sign in (-1.0, 1.0):
+                y, x = row + 0.5, column + 0.5
+                for _ in range(length):
+                    r, c = int(y), int(x)
+                    y += sign * across[r, c]
+                    x += sign * along[r, c]
+                    if y < 0 or x < 0 or y >= height or x >= width:
+                        break
+                    total += seed[int(y), int(x)]
+                    count += 1
+            out[row, column] = total / count
+    return out
+
+
+def ramp(values, low, high):
+    """Return 0 below `low`, 1 above `high`, and a smooth rise between (`low` may exceed `high`: a fall)."""
+    t = np.clip((values - low) / (high - low), 0, 1)
+    return t * t * (3 - 2 * t)
+
+
+def irregular_angle(rng, shape, sigma, waviness):
+    """Return a smooth field of directions in radians with finer waves of `waviness` radians on it."""
+    # The direction of a random vector field turns smoothly and has no preferred orientation.
+    large = np.arctan2(smooth_noise(rng, shape, sigma), smooth_noise(rng, shape, sigma) + 1.2)
+    turn = rng.uniform(0, 2 * np.pi)
+    return (large + turn + waviness * smooth_noise(rng, shape, sigma / 8)).astype(np.float32)
