@@ -1,1 +1,5 @@
+"""From maps to instances."""
 
+from nucseg.postprocess.components import components
+
+__all__ = ["components"]
