@@ -56,7 +56,7 @@ _MONUSEG = DatasetInfo(
             {"train": ("split_hovernet2019", ("train",)),
              "test": ("split_hovernet2019", ("test_same_organ", "test_different_organ")),
              **_same("split_hovernet2019", "test_same_organ", "test_different_organ")}),
-        "monuseg2018": Scheme("the challenge: 37 train, 14 test", _same("split_monuseg2018", "train", "test")),
+        "monuseg2018": Scheme("challenge: 37 train, 14 test", _same("split_monuseg2018", "train", "test")),
     },
     group="the patient: the first three fields of the TCGA barcode (the organ is in meta['organ'])",
     obtain="the MoNuSeg challenge page, https://monuseg.grand-challenge.org/Data/ (Google Drive links there)",
@@ -85,8 +85,8 @@ _CRYONUSEG = DatasetInfo(
     cite=("mahbod2021",), license="not confirmed; see the release page", images=30, size="512 x 512",
     magnification="40x", files=("cryonuseg.zip",),
     schemes={"none": Scheme("no official split: use folds", {"all": ("split", ("all",))})},
-    obtain="https://www.kaggle.com/ipateam/segmentation-of-nuclei-in-cryosectioned-he-images (needs an account)",
-    layout="'tissue images'/Human_<organ>_<n>.tif with 'Annotator 1 (biologist)'/'label masks modify'/<same>.tif "
+    obtain="https://www.kaggle.com/ipateam/segmentation-of-nuclei-in-cryosectioned-he-images (account)",
+    layout="'tissue images'/Human_<organ>_<n>.tif with 'Annotator 1 (biologist)'/'label masks modify'/<id>.tif "
            "(first round of the first annotator; overlaps given to one nucleus)",
 )
 
@@ -151,7 +151,7 @@ _BCSS = DatasetInfo(
                                 _same("split", "train", "val", "test"))},
     classes=("tumor", "stroma", "lymphocytes", "necrosis"), background=4,
     palette=((255, 0, 0), (0, 255, 0), (0, 0, 255), (153, 0, 255), (255, 255, 255)),
-    group="the patient: the first three fields of the TCGA barcode",
+    group="the patient: the first three fields of the TCGA barcode in the name",
     obtain="the links in the repository https://github.com/ChuHan89/WSSS-Tissue",
     layout="train/<name>+<n>[abcd].png; val/img, val/mask, test/img, test/mask with equal names",
 )
@@ -165,7 +165,7 @@ _LUAD = DatasetInfo(
                                 _same("split", "train", "val", "test"))},
     classes=("tumor epithelium", "necrosis", "lymphocytes", "tumor-associated stroma"), background=4,
     palette=((205, 51, 51), (0, 255, 0), (65, 105, 225), (255, 165, 0), (255, 255, 255)),
-    group="the patient id at the start of a training patch's name; unknown for validation and test",
+    group="the patient number where the name has one: <patient>-<x>-<y>",
     obtain="the links in the repository https://github.com/ChuHan89/WSSS-Tissue",
     layout="train/<patient>-<x>-<y>-[a b c d].png; val/img, val/mask, test/img, test/mask with equal names",
 )
