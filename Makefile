@@ -10,13 +10,14 @@ PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3 python,$(shell $
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help env book test test-all study serve pair lint lock clean
+.PHONY: help env book test test-all study serve pair readme lint lock clean
 
 help:
 	@echo "make book   execute every chapter (profile $(PROFILE)) and build the book"
 	@echo "make test   run the tests            make test-all  also the slow ones"
 	@echo "make serve  show the built book      make study     run the full experiments (hours; a GPU helps)"
-	@echo "make pair   rewrite the notebooks from their text   make lint   check style"
+	@echo "make pair   rewrite the notebooks from their text   make readme rewrite its table"
+	@echo "make lint   check style"
 	@echo "make lock   resolve requirements.lock anew          make clean  remove everything built"
 
 env: $(VENV)/.locked
@@ -50,6 +51,9 @@ serve: env
 
 pair: env
 	@$(PY) workflow/pair.py
+
+readme: env
+	@$(PY) -m nucseg.study.pages --readme
 
 lint: env
 	@$(PY) -m ruff check .

@@ -61,7 +61,7 @@ def as_points(points, shape=None, name="points"):
     Parameters
     ----------
     points : array_like, shape (N, 2)
-        Row and column in pixels; (0, 0) is the centre of the top-left pixel. An empty list means no points.
+        Row and column in pixels; (0, 0) is the center of the top-left pixel. An empty list means no points.
     shape : tuple of int, optional
         (H, W) of the image; when given, every point must round to a pixel inside it.
     name : str
@@ -110,7 +110,7 @@ def as_pixels(points, shape, name="points"):
 def as_image(image, name="image"):
     """Return an image as (H, W, 3) uint8.
 
-    Grey images are replicated over three channels, an alpha channel is dropped, 16-bit images are scaled by
+    Gray images are replicated over three channels, an alpha channel is dropped, 16-bit images are scaled by
     1/257 (65535 becomes 255).
 
     Parameters

@@ -19,7 +19,7 @@ class Sample:
     id : str
         Name of the image, unique in its dataset.
     image : numpy.ndarray, shape (H, W, 3), uint8
-        The pixels; grey, RGBA and 16-bit images are converted (see :func:`nucseg.arrays.as_image`).
+        The pixels; gray, RGBA and 16-bit images are converted (see :func:`nucseg.arrays.as_image`).
     labels : numpy.ndarray, shape (H, W), int32, optional
         Instance map, 0 = background; None where only weaker annotation exists.
     group : str

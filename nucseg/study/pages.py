@@ -1,7 +1,7 @@
 """The generated parts of the book and of the README: tables made from facts, records and published numbers.
 
 ``python -m nucseg.study.pages FOLDER`` writes them below ``FOLDER/book/generated``;
-``python -m nucseg.study.pages --readme`` rewrites the marked table in README.md.
+``python -m nucseg.study.pages --readme`` rewrites the marked table in README.md and the picture above it.
 """
 
 import argparse
@@ -118,6 +118,31 @@ def readme_with_results(text):
     return text[: begin + len(README_MARKS[0])] + "\n" + markdown(shown) + "\n" + text[end:]
 
 
+def write_overview(path):
+    """Draw the book in one picture, on synthetic tissue: image, dots, label made from them, true outlines.
+
+    Parameters
+    ----------
+    path : path-like
+        The PNG to write.
+    """
+    from nucseg import viz
+    from nucseg.data.synthetic import render_he
+    from nucseg.supervision import box_centers, cluster_labels
+
+    viz.use_style()
+    sample = render_he(seed=3)
+    points = box_centers(sample.labels)
+    label = viz.weak_label_image(cluster_labels(sample.image, points), sample.image)
+    figure = viz.show_panels(
+        [sample.image, sample.image, label, viz.outline(sample.image, sample.labels)],
+        ["image", "one dot per nucleus", "label made from the dots", "true outlines"],
+        points=[None, points, None, None], crop=(128, 128, 256), columns=4, width=10,
+    )
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=110)
+
+
 def _write_csv(path, table):
     with atomic_path(path) as temporary:
         table.to_csv(temporary, index=False)
@@ -127,11 +152,12 @@ def main(argv=None):
     """Write the generated parts; the command line of this module."""
     parser = argparse.ArgumentParser(description=re.split(r"\n\n", __doc__)[0])
     parser.add_argument("folder", nargs="?", help="root of the tree that the book is built from")
-    parser.add_argument("--readme", action="store_true", help="rewrite the results table in README.md")
+    parser.add_argument("--readme", action="store_true", help="rewrite the results table and the picture of README.md")
     options = parser.parse_args(argv)
     if options.readme:
         readme = repository_root() / "README.md"
         write_text(readme, readme_with_results(readme.read_text(encoding="utf-8")))
+        write_overview(repository_root() / "book" / "_static" / "overview.png")
     if options.folder:
         write_pages(options.folder)
 

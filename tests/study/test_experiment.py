@@ -41,11 +41,11 @@ def study(monkeypatch, tmp_path):
     return world
 
 
-ROW = Row("greys", "Mean, all", "three", "train", "none", mean_grey, {"power": 1})
+ROW = Row("grays", "Mean, all", "three", "train", "none", mean_grey, {"power": 1})
 
 
 def test_key_is_a_file_name():
-    assert ROW.key == "greys.mean-all.three.train.none.s0"
+    assert ROW.key == "grays.mean-all.three.train.none.s0"
 
 
 def test_runs_once_and_again_only_when_something_changed(study):
@@ -60,7 +60,7 @@ def test_runs_once_and_again_only_when_something_changed(study):
         run_row("ch", ROW)
         assert CALLS == ["a", "b", "c"]
     CALLS.clear()
-    run_row("ch", Row("greys", "Mean, all", "three", "train", "none", mean_grey, {"power": 2}))
+    run_row("ch", Row("grays", "Mean, all", "three", "train", "none", mean_grey, {"power": 2}))
     assert CALLS == ["a", "b", "c"]
 
 
@@ -74,7 +74,7 @@ def test_small_runs_stay_out_of_the_results(study, tmp_path):
 
 def test_a_row_that_skips_images_is_an_error_and_writes_nothing(study, tmp_path):
     with pytest.raises(DataError, match="measured 1 images of 3"):
-        run_row("ch", Row("greys", "bad", "three", "train", "none", forgetful))
+        run_row("ch", Row("grays", "bad", "three", "train", "none", forgetful))
     assert not list(tmp_path.rglob("*.json"))
 
 
@@ -102,7 +102,7 @@ def test_declared_rows_have_unique_keys(slug):
 
 def test_tidy_table_and_summary_by_hand(study):
     for seed, shift in ((0, 0), (1, 3)):
-        row = Row("greys", "Mean, all", "three", "train", "none", mean_grey, {"shift": shift}, seed)
+        row = Row("grays", "Mean, all", "three", "train", "none", mean_grey, {"shift": shift}, seed)
         record = run_row("ch", row)
         for values in record["metrics"].values():
             values["mean"] += shift
@@ -126,7 +126,7 @@ def test_beside_published_judges_by_the_stated_tolerance(study):
     run_row("ch", ROW)
     ours = tables.summary(tables.collect("ch"))
     reference = pd.DataFrame(
-        [("p", "greys", "Mean, all", "three", "mean", 10.4, None, "I"), ("p", "greys", "other", "three", "mean", 1.0, None, "I")],
+        [("p", "grays", "Mean, all", "three", "mean", 10.4, None, "I"), ("p", "grays", "other", "three", "mean", 1.0, None, "I")],
         columns=tables.PAPER_COLUMNS,
     )
     verdicts = [tables.beside_published(ours, reference, t).verdict.tolist() for t in (0.5, 0.3)]
