@@ -1,5 +1,6 @@
 """Figures: one palette and style, overlays of label maps, panels, pictures of what was found and missed."""
 
+from nucseg.viz.matches import show_detections, show_matches
 from nucseg.viz.overlays import (
     crop,
     crop_points,
@@ -23,6 +24,8 @@ __all__ = [
     "outline",
     "outline_mask",
     "rgb",
+    "show_detections",
+    "show_matches",
     "show_panels",
     "use_style",
     "weak_label_image",

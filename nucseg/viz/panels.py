@@ -13,19 +13,11 @@ from nucseg.viz.overlays import crop_points
 from nucseg.viz.style import PAGE_WIDTH, PALETTE
 
 #: Height in inches kept for a line of title above a panel.
-_TITLE_HEIGHT = 0.25
+_LINE_HEIGHT = 0.25
 
 
 def show_panels(
-    images,
-    titles=None,
-    columns=None,
-    points=None,
-    scale_bar=None,
-    width=PAGE_WIDTH,
-    crop=None,
-    limits=None,
-    cmap=None,
+    images, titles=None, columns=None, points=None, scale_bar=None, width=PAGE_WIDTH, crop=None, **colors
 ):
     """Show images side by side without axes.
 
@@ -46,10 +38,9 @@ def show_panels(
         Width of the figure in inches.
     crop : (int, int, int) or (int, int, (int, int)), optional
         Row, column and size of one window, cut out of every panel.
-    limits : (float, float), optional
-        Values at the two ends of the colormap, for all maps; by default the extremes over all of them.
-    cmap : str, optional
-        Matplotlib colormap of the maps, by default the style's.
+    **colors
+        For maps: `limits`, the values at the ends of the colormap (by default the extremes over all maps),
+        and `cmap`, a Matplotlib colormap (by default the style's).
 
     Returns
     -------
@@ -64,10 +55,10 @@ def show_panels(
     titles = [None] * len(arrays) if titles is None else list(titles)
     if len(titles) != len(arrays):
         raise DataError(f"titles: {len(titles)} titles for {len(arrays)} images")
-    figure, axes = make_grid([a.shape[:2] for a in arrays], columns, width, has_titles=any(titles))
-    limits = _limits(arrays) if limits is None else limits
+    figure, axes = make_grid([a.shape[:2] for a in arrays], columns, width, title_lines=_lines(titles))
+    colors.setdefault("limits", _limits(arrays))
     for axis, array, title, dot in zip(axes, arrays, titles, dots):
-        draw_image(axis, array, limits, cmap)
+        draw_image(axis, array, **colors)
         if title:
             axis.set_title(title)
         if dot is not None and len(dot):
@@ -79,7 +70,7 @@ def show_panels(
     return figure
 
 
-def make_grid(shapes, columns=None, width=PAGE_WIDTH, has_titles=True, extra_height=0.0):
+def make_grid(shapes, columns=None, width=PAGE_WIDTH, title_lines=1, extra_height=0.0):
     """Return a figure and one axis per panel, sized so that panels of these shapes leave no holes.
 
     Parameters
@@ -90,15 +81,15 @@ def make_grid(shapes, columns=None, width=PAGE_WIDTH, has_titles=True, extra_hei
         Panels per row.
     width : float
         Width of the figure in inches.
-    has_titles : bool
-        Whether to leave room for a title above each panel.
+    title_lines : int
+        Lines of text to leave room for above each panel.
     extra_height : float
         Inches to add at the bottom, for a legend.
 
     Returns
     -------
     figure : matplotlib.figure.Figure
-        Not registered with pyplot: it needs no closing, and a notebook cell that ends with it shows it once.
+        Already closed in pyplot: a notebook cell that ends with it shows it once.
     axes : list of matplotlib.axes.Axes
     """
     if not shapes:
@@ -110,8 +101,10 @@ def make_grid(shapes, columns=None, width=PAGE_WIDTH, has_titles=True, extra_hei
     rows = math.ceil(len(shapes) / columns)
     tallest = max(height / across for height, across in shapes)
     panel = width / columns
-    height = rows * (panel * tallest + (_TITLE_HEIGHT if has_titles else 0)) + extra_height
-    figure = plt.Figure(figsize=(width, height), layout="constrained")
+    height = rows * (panel * tallest + title_lines * _LINE_HEIGHT) + extra_height
+    figure = plt.figure(figsize=(width, height), layout="compressed")
+    # Made by pyplot, a notebook knows how to show it; let go of at once, it is shown once and needs no closing.
+    plt.close(figure)
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
     axes = list(np.ravel(figure.subplots(rows, columns, squeeze=False)))
     for axis in axes:
@@ -226,6 +219,10 @@ def _as_panel(image, name):
     if image.ndim == 2 and image.size:
         return image.astype(float)
     return as_image(image, name)
+
+
+def _lines(titles):
+    return max((title.count("\n") + 1 for title in titles if title), default=0)
 
 
 def _limits(arrays):

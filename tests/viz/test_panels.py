@@ -73,7 +73,9 @@ def test_maps_share_their_limits():
     assert [axis.images[0].get_clim() for axis in figure.axes[:2]] == [(0, 3), (0, 3)]
 
 
-@pytest.mark.parametrize(("extent", "length"), [(64, 10), (80, 20), (250, 50), (4, 1), (3.9, 0.5), (1000, 200)])
+@pytest.mark.parametrize(
+    ("extent", "length"), [(64, 10), (80, 20), (250, 50), (4, 1), (3.9, 0.5), (1000, 200)]
+)
 def test_scale_bar_has_a_round_length(extent, length):
     assert round_length(extent) == pytest.approx(length)
 

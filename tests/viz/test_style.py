@@ -65,5 +65,5 @@ def test_a_full_width_figure_fills_the_text_column():
         use_style()
         assert 720 <= PAGE_WIDTH * mpl.rcParams["figure.dpi"] <= 750
         assert mpl.rcParams["figure.facecolor"] == "white"
-        sizes = [mpl.rcParams[k] for k in ("font.size", "axes.titlesize", "xtick.labelsize", "legend.fontsize")]
-        assert min(sizes) >= 9
+        names = ("font.size", "axes.titlesize", "xtick.labelsize", "legend.fontsize")
+        assert min(mpl.rcParams[name] for name in names) >= 9
