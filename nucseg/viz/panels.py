@@ -103,7 +103,7 @@ def make_grid(shapes, columns=None, width=PAGE_WIDTH, title_lines=1, extra_heigh
     panel = width / columns
     height = rows * (panel * tallest + title_lines * _LINE_HEIGHT) + extra_height
     figure = plt.figure(figsize=(width, height), layout="compressed")
-    # Made by pyplot, a notebook knows how to show it; let go of at once, it is shown once and needs no closing.
+    # Made by pyplot, so that a notebook can show it; let go of at once, so that it is shown once.
     plt.close(figure)
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
     axes = list(np.ravel(figure.subplots(rows, columns, squeeze=False)))
