@@ -105,7 +105,10 @@ class Layout:
         reach = mask.shape[0] // 2
         height, width = self.labels.shape
         top, left = row - reach, column - reach
-        rows, columns = (max(top, 0), min(row + reach + 1, height)), (max(left, 0), min(column + reach + 1, width))
+        rows, columns = (
+            (max(top, 0), min(row + reach + 1, height)),
+            (max(left, 0), min(column + reach + 1, width)),
+        )
         if rows[0] >= rows[1] or columns[0] >= columns[1]:
             return mask, None, None
         inside = (slice(rows[0] - top, rows[1] - top), slice(columns[0] - left, columns[1] - left))
