@@ -86,8 +86,8 @@ _CRYONUSEG = DatasetInfo(
     magnification="40x", files=("cryonuseg.zip",),
     schemes={"none": Scheme("no official split: use folds", {"all": ("split", ("all",))})},
     obtain="https://www.kaggle.com/ipateam/segmentation-of-nuclei-in-cryosectioned-he-images (account)",
-    layout="'tissue images'/Human_<organ>_<n>.tif with 'Annotator 1 (biologist)'/'label masks modify'/<id>.tif "
-           "(first round of the first annotator; overlaps given to one nucleus)",
+    layout="'tissue images'/Human_<organ>_<n>.tif with 'Annotator 1 (biologist)'/'label masks modify'/"
+           "<id>.tif (first round of the first annotator; overlaps given to one nucleus)",
 )
 
 _CONSEP = DatasetInfo(
@@ -110,11 +110,15 @@ _BBBC038 = DatasetInfo(
     magnification="not stated", files=("bbbc038.zip",),
     known={"b0261e20c56f09617fcd479deb1a9d9f9d0fc96834c0e461f710e7fd7d018c83": ("bbbc038.zip", 45595608)},
     schemes={"stages": Scheme("the competition: stage 1 train and stage 1 test",
-                              _same("split", "stage1_train", "stage1_test"))},
+                              _same("split", "stage1_train", "stage1_test")),
+             "caicedo2019": Scheme(
+                 "Caicedo et al. 2019: stage 1 train, stage 1 test as validation, annotated stage 2 as test",
+                 {"train": ("split", ("stage1_train",)), "val": ("split", ("stage1_test",)),
+                  "test": ("split", ("stage2_test",))})},
     obtain="Broad Bioimage Benchmark Collection, https://bbbc.broadinstitute.org/BBBC038 "
            "(nucseg data download bbbc038)",
     layout="stage1_train/<id>/images/<id>.png with stage1_train/<id>/masks/*.png, one mask per nucleus; "
-           "stage1_test/<id>/images/<id>.png with masks/ or with stage1_solution.csv beside",
+           "stage1_test and stage2_test_final the same, or a solution table instead of masks/",
     differs="stage 1 train is the community-corrected copy (664 of 670 images); stage 2 is missing.",
 )
 

@@ -60,19 +60,48 @@ def load_dataset(name, split=None, root=None, *, scheme=None):
         )
     if info.synthetic:
         return importlib.import_module("nucseg.data.synthetic").synthetic_dataset(name, split)
-    path = roots.require_archive(info, root)
-    archive = PackedArchive(path, info.classes)
+    archive = _archive(info, root)
     if scheme == "windows":
-        return _windows(info, archive, split, path)
+        return _windows(info, archive, split)
     rules = division.splits.values() if split is None else (division.splits[split],)
     chosen = [i for i, row in archive.rows.items()
               if any(row.get(column, "") in values for column, values in rules)]
     if not chosen:
-        raise DataError(f"{path}: no image of {name} is in split {split or 'any'} of {scheme}")
-    return _dataset(info, archive, chosen, path, split)
+        raise DataError(f"{archive.path}: no image of {name} is in split {split or 'any'} of {scheme}")
+    return _dataset(info, archive, chosen, split)
 
 
-def _dataset(info, archive, ids, path, split):
+def load_archive(name, root=None):
+    """Return every image of a packed archive, whatever its split.
+
+    Parameters
+    ----------
+    name : str
+        A dataset that is read, not generated.
+    root : path-like, optional
+        As in :func:`load_dataset`.
+
+    Returns
+    -------
+    Dataset
+
+    Raises
+    ------
+    UnknownNameError
+        No such dataset.
+    DataError
+        Absent or damaged.
+    """
+    info = dataset_info(name)
+    archive = _archive(info, root)
+    return _dataset(info, archive, tuple(archive.rows), None)
+
+
+def _archive(info, root):
+    return PackedArchive(roots.require_archive(info, root), info.classes)
+
+
+def _dataset(info, archive, ids, split):
     extra = {"classes": info.classes, "background_index": info.background} if info.classes else {}
 
     def read(sample_id):
@@ -80,11 +109,11 @@ def _dataset(info, archive, ids, path, split):
         return replace(sample, meta={**sample.meta, **extra})
 
     title = info.name if split is None else f"{info.name}/{split}"
-    return Dataset(title, ids, read, archive.groups(), roots.file_checksum(path))
+    return Dataset(title, ids, read, archive.groups(), roots.file_checksum(archive.path))
 
 
-def _windows(info, archive, split, path):
-    """Windows of WSSS4LUAD: its training patches have no masks, so train and val divide the validation images."""
+def _windows(info, archive, split):
+    """Windows of WSSS4LUAD; training patches have no masks, so train and val divide its validation images."""
     validation, test = (
         sorted(i for i, row in archive.rows.items() if row["split"] == official and archive.has(i, "mask"))
         for official in ("val", "test")
@@ -92,5 +121,5 @@ def _windows(info, archive, split, path):
     train = [i for n, i in enumerate(validation) if n % 4 != 1]
     parts = {"train": train, "val": validation[1::4], "test": test}
     chosen = [i for part in parts for i in parts[part]] if split is None else parts[split]
-    whole = _dataset(info, archive, chosen, path, split)
+    whole = _dataset(info, archive, chosen, split)
     return windows(whole, masks=lambda i: archive.array(i, "mask"))

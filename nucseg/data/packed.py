@@ -1,4 +1,4 @@
-"""Packed datasets: one zip archive of images, label maps or class masks, and a table, read without extraction.
+"""Packed datasets: one zip archive of images, label maps or class masks and a table, never extracted.
 
 Layout: ``images/<id>.webp`` (or .jpg, .png) 8-bit RGB; ``labels/<id>.png`` 16-bit instance map, 0 =
 background; ``masks/<id>.png`` 8-bit class indices (palette or gray); ``meta.csv`` (or ``labels.csv``) with a
@@ -51,19 +51,19 @@ class PackedArchive:
         return {**self.__dict__, "_handle": None}
 
     def _zip(self):
-        """The open archive of this process; a forked child opens its own, so that no file position is shared."""
+        """The open archive of this process; a forked child opens its own, no file position is shared."""
         if self._handle is None or self._handle[0] != os.getpid():
             try:
                 self._handle = (os.getpid(), zipfile.ZipFile(self.path))
             except (OSError, zipfile.BadZipFile) as error:
-                raise DataError(f"{self.path}: not a whole zip archive ({error}); prepare it again") from error
+                raise DataError(f"{self.path}: not a whole zip archive ({error}); prepare again") from error
         return self._handle[1]
 
     def _bytes(self, name):
         try:
             return self._zip().read(name)
         except (OSError, zipfile.BadZipFile, KeyError, EOFError) as error:
-            raise DataError(f"{self.path}: cannot read {name} ({error}); prepare the archive again") from error
+            raise DataError(f"{self.path}: cannot read {name} ({error}); prepare it again") from error
 
     def _read_table(self):
         present = [name for name in TABLES if name in self._zip().namelist()]
@@ -75,7 +75,7 @@ class PackedArchive:
         rows = {row["id"]: row for row in rows}
         missing = [i for i in rows if "image" not in self._entries.get(i, {})]
         if missing:
-            raise DataError(f"{self.path}: {present[0]} lists {missing[0]!r}, but the archive has no such image")
+            raise DataError(f"{self.path}: {present[0]} lists {missing[0]!r}, but there is no such image")
         return rows
 
     def has(self, sample_id, part):
