@@ -51,7 +51,7 @@ def _add_data(groups):
         command = commands.add_parser(name, help=text, description=text)
         for argument, explanation in arguments:
             command.add_argument(argument, help=explanation)
-        command.add_argument("--root", metavar="FOLDER", help="data folder (default: see the last line of list)")
+        command.add_argument("--root", metavar="FOLDER", help="data folder (default: see list)")
         command.set_defaults(run=run)
 
     name = ("name", "name of a dataset; 'nucseg data list' shows them")

@@ -42,34 +42,35 @@ def windows(dataset, size=224, stride=None, min_class_share=0.01, masks=None):
     if size < 1 or stride < 1 or not 0 < min_class_share <= 1:
         raise DataError(f"windows: need size >= 1, stride >= 1 and 0 < min_class_share <= 1, "
                         f"got {size}, {stride}, {min_class_share}")
-    ids, groups, classes, background = [], {}, None, None
+    masks = masks or (lambda i: dataset[i].mask)
+    pixels = min_class_share * size * size
+    classes = dataset[0].meta["classes"] if len(dataset) else ()
+    groups = {}
     for i in dataset.ids:
-        if classes is None or masks is None:
-            sample = dataset[i]
-            classes, background = sample.meta["classes"], sample.meta["background_index"]
-        mask = sample.mask if masks is None else masks(i)
+        mask = masks(i)
         if mask is None:
             raise DataError(f"{dataset.name}: {i} has no mask to cut windows by")
         for row in _starts(mask.shape[0], size, stride):
             for column in _starts(mask.shape[1], size, stride):
-                cut = mask[row:row + size, column:column + size]
-                if any(_tags(cut, classes, min_class_share * size * size).values()):
-                    ids.append(f"{i}@{row},{column}")
-                    groups[ids[-1]] = dataset.groups[i] or i
+                if any(_tags(mask[row:row + size, column:column + size], classes, pixels).values()):
+                    groups[f"{i}@{row},{column}"] = dataset.groups[i] or i
 
     def read(window):
-        parent, _, corner = window.rpartition("@")
-        row, column = map(int, corner.split(","))
-        sample = dataset[parent]
-        mask = _cut(sample.mask, row, column, size, background)
-        return Sample(
-            id=window, image=_cut(sample.image, row, column, size, 255), mask=mask, group=groups[window],
-            tags=_tags(mask, classes, min_class_share * size * size),
-            meta={"image": parent, "row": row, "column": column, "classes": classes,
-                  "background_index": background},
-        )
+        return _window(dataset, window, size, pixels, groups[window])
 
-    return Dataset(f"{dataset.name}/windows-{size}-{stride}", ids, read, groups, dataset.checksum)
+    return Dataset(f"{dataset.name}/windows-{size}-{stride}", tuple(groups), read, groups, dataset.checksum)
+
+
+def _window(dataset, name, size, pixels, group):
+    parent, _, corner = name.rpartition("@")
+    row, column = map(int, corner.split(","))
+    sample = dataset[parent]
+    kept = {key: sample.meta[key] for key in ("classes", "background_index")}
+    mask = _cut(sample.mask, row, column, size, kept["background_index"])
+    return Sample(
+        id=name, image=_cut(sample.image, row, column, size, 255), mask=mask, group=group,
+        tags=_tags(mask, kept["classes"], pixels), meta={"image": parent, "row": row, "column": column, **kept},
+    )
 
 
 def _starts(length, size, stride):
