@@ -1,1 +1,19 @@
+"""From weak annotation to training targets: dots in, label maps out.
 
+Weak label maps are int8 (1 nucleus, 0 background, -1 ignored).  A dot stands for the pixel it lies in, the
+border of the image is never an edge, and any number of dots is allowed, none included.
+"""
+
+from nucseg.supervision.boxes import label_boxes, pseudo_boxes
+from nucseg.supervision.clusters import ClusterReport, cluster_labels, cluster_roles, refine_roles
+from nucseg.supervision.disks import disk_labels
+from nucseg.supervision.distance import nearest_points
+from nucseg.supervision.gaussian import extended_gaussian_mask, gaussian_weights
+from nucseg.supervision.points import box_centers, centroids, sample_points
+from nucseg.supervision.voronoi import voronoi_cells, voronoi_edges, voronoi_labels
+
+__all__ = [
+    "ClusterReport", "box_centers", "centroids", "cluster_labels", "cluster_roles", "disk_labels",
+    "extended_gaussian_mask", "gaussian_weights", "label_boxes", "nearest_points", "pseudo_boxes",
+    "refine_roles", "sample_points", "voronoi_cells", "voronoi_edges", "voronoi_labels",
+]
