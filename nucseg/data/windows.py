@@ -69,7 +69,8 @@ def _window(dataset, name, size, pixels, group):
     mask = _cut(sample.mask, row, column, size, kept["background_index"])
     return Sample(
         id=name, image=_cut(sample.image, row, column, size, 255), mask=mask, group=group,
-        tags=_tags(mask, kept["classes"], pixels), meta={"image": parent, "row": row, "column": column, **kept},
+        tags=_tags(mask, kept["classes"], pixels),
+        meta={"image": parent, "row": row, "column": column, **kept},
     )
 
 
