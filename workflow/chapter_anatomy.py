@@ -1,7 +1,7 @@
 """What every chapter has in common: its headings, in this order, and the cell tags it may use."""
 
-#: Second-level headings every chapter has, in this order. Sections of the method (any names, any number) stand
-#: between "The idea in one picture" and "Results"; the build appends "Run record" at the end.
+#: Second-level headings every chapter has, in this order. Sections of the method (any names, any number)
+#: stand between "The idea in one picture" and "Results"; the build appends "Run record" at the end.
 HEADINGS = (
     "What you will learn",
     "Before you start",
@@ -16,7 +16,8 @@ HEADINGS = (
     "Bibliography",
 )
 
-#: Cell tags a chapter may use.
+#: Cell tags a chapter may use. Not "raises-exception": papermill stops at an error whatever the tag says,
+#: so a chapter shows an error with try and except.
 TAGS = frozenset(
     {
         "parameters",
@@ -26,7 +27,6 @@ TAGS = frozenset(
         "remove-output",
         "remove-cell",
         "solution",
-        "raises-exception",
     }
 )
 

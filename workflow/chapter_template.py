@@ -2,8 +2,8 @@
 # (my-chapter)=
 # # Title of the chapter
 #
-# *Paper:* {cite:t}`qu2020` · *Supervision:* points · *Card:* any dataset of nuclei; 20 s on two CPU cores (quick),
-# minutes on one GPU (full); functions used: `nucseg.metrics.aji`.
+# *Paper:* {cite:t}`qu2020` · *Supervision:* points · *Card:* any dataset of nuclei; 20 s on two CPU cores
+# (quick), minutes on one GPU (full); functions used: `nucseg.metrics.aji`.
 #
 # One or two sentences: the question of the chapter and why anyone would ask it.
 #
@@ -64,7 +64,7 @@ glue("my-chapter-success", figure)
 # ## The method, one step per section
 #
 # Choose the names and the number of these sections freely. Each goes: equation, the library function that
-# implements it, a picture or number of its output, with the same symbols as [the notation](../book/notation.md).
+# implements it, a picture or number of its output, with the symbols of [the notation](../book/notation.md).
 #
 # ```{math}
 # :label: eq-my-chapter-area
