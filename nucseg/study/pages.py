@@ -46,7 +46,7 @@ def dataset_cards():
             "Classes": ", ".join(info.classes), "How to obtain it": info.obtain, "Layout read": info.layout,
             "How the packed copy differs": info.differs,
         }
-        lines += [f"- **{name}**: {fact}" for name, fact in facts.items() if fact]
+        lines += [f"- **{name}**: {_escaped(fact)}" for name, fact in facts.items() if fact]
         for name, scheme in info.schemes.items():
             lines.append(f"- **Split scheme `{name}`** ({', '.join(f'`{s}`' for s in scheme.splits)}): {scheme.source}")
         parts.append("\n".join(lines))
@@ -97,8 +97,36 @@ def write_pages(folder):
     target = Path(folder) / "book" / "generated"
     _write_csv(target / "datasets.csv", datasets_table())
     write_text(target / "dataset-cards.md", dataset_cards())
-    for slug in chapters():
-        _write_csv(target / f"results-{slug}.csv", formatted(comparison(slug)))
+    tables = {slug: formatted(comparison(slug)) for slug in chapters()}
+    for slug, table in tables.items():
+        _write_csv(target / f"results-{slug}.csv", table)
+    write_text(target / "results.md", results_sections(tables))
+    write_overview(target / "overview.png")
+
+
+def results_sections(tables):
+    """Return one Markdown section for each chapter with results: a numbered table of its CSV file.
+
+    Parameters
+    ----------
+    tables : mapping of str to pandas.DataFrame
+        Chapter to the table that was written for it.
+
+    Returns
+    -------
+    str
+    """
+    parts = []
+    for slug, table in tables.items():
+        if table.empty:
+            continue
+        parts.append("\n".join([
+            f"### {slug.replace('-', ' ').capitalize()}", "",
+            f"The chapter [](../notebooks/{slug}.ipynb) explains these rows.", "",
+            f"```{{csv-table}} Reference and measured values of the chapter {slug}.",
+            f":name: tab-results-{slug}", ":header-rows: 1", f":file: generated/results-{slug}.csv", "```",
+        ]))
+    return "\n\n".join(parts or ["No full run has been recorded yet."]) + "\n"
 
 
 def readme_with_results(text):
@@ -141,6 +169,11 @@ def write_overview(path):
     )
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=110)
+
+
+def _escaped(text):
+    # In Markdown, a placeholder such as <id> is an HTML tag and a star is emphasis.
+    return re.sub(r"([<*])", r"\\\1", text)
 
 
 def _write_csv(path, table):
