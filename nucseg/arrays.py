@@ -31,9 +31,13 @@ def as_label_map(array, name="labels"):
     """
     array = np.asarray(array)
     if array.ndim != 2 or array.size == 0:
-        raise DataError(f"{name}: a label map has two non-empty axes (rows, columns), got shape {array.shape}")
+        raise DataError(
+            f"{name}: a label map has two non-empty axes (rows, columns), got shape {array.shape}"
+        )
     if array.dtype.kind not in "bui":
-        raise DataError(f"{name}: a label map holds integers, got dtype {array.dtype}; round and cast it first")
+        raise DataError(
+            f"{name}: a label map holds integers, got dtype {array.dtype}; round and cast it first"
+        )
     if array.dtype.kind == "i" and array.min() < 0:
         raise DataError(f"{name}: ids must be 0 (background) or positive, got {array.min()}")
     if array.dtype.itemsize >= 4 and array.max() > np.iinfo(np.int32).max:
@@ -80,7 +84,9 @@ def as_points(points, shape=None, name="points"):
     if points.size == 0:
         return np.zeros((0, 2))
     if points.ndim != 2 or points.shape[1] != 2 or points.dtype.kind not in "uif":
-        raise DataError(f"{name}: expected numbers of shape (N, 2), got shape {points.shape}, dtype {points.dtype}")
+        raise DataError(
+            f"{name}: expected numbers of shape (N, 2), got shape {points.shape}, dtype {points.dtype}"
+        )
     points = points.astype(np.float64)
     bad = ~np.isfinite(points).all(axis=1)
     if shape is not None:
@@ -133,7 +139,9 @@ def as_image(image, name="image"):
     if image.ndim == 2:
         image = image[..., None]
     if image.ndim != 3 or image.size == 0 or image.shape[2] not in (1, 3, 4):
-        raise DataError(f"{name}: expected an image of shape (H, W), (H, W, 3) or (H, W, 4), got {image.shape}")
+        raise DataError(
+            f"{name}: expected an image of shape (H, W), (H, W, 3) or (H, W, 4), got {image.shape}"
+        )
     if image.dtype == np.bool_:
         image = image.astype(np.uint8) * np.uint8(255)
     elif image.dtype == np.uint16:

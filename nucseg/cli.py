@@ -1,6 +1,7 @@
 """The command line: each command calls one function of the library and prints what it returns."""
 
 import argparse
+import json
 import sys
 
 from nucseg.errors import NucsegError
@@ -39,8 +40,76 @@ def _parser():
         prog="nucseg", description="Weakly supervised segmentation in pathology.", allow_abbrev=False)
     groups = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     # One function for each group of commands; each imports what it needs only when it runs.
+    _add_doctor(groups)
     _add_data(groups)
+    _add_experiment(groups)
+    _add_tables(groups)
     return parser
+
+
+def _add_doctor(groups):
+    text = "look at this machine: versions, device, memory, data, one forward pass"
+    command = groups.add_parser("doctor", help=text, description=text)
+    command.add_argument("--root", metavar="FOLDER", help="data folder (default: see 'data list')")
+    command.set_defaults(run=_doctor)
+
+
+def _doctor(arguments):
+    from nucseg.study.doctor import examine, format_report
+
+    print(format_report(examine(arguments.root)))
+
+
+def _add_experiment(groups):
+    group = groups.add_parser("experiment", help="list and run the rows of the book's tables")
+    commands = group.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    listing = commands.add_parser("list", help="list rows and whether their records are current")
+    listing.add_argument("chapter", nargs="?", help="a chapter; all if left out")
+    listing.add_argument("--json", action="store_true", help="print JSON instead of text")
+    listing.set_defaults(run=_experiment_list)
+    running = commands.add_parser("run", help="run rows that have no current record")
+    running.add_argument("chapter", help="the chapter")
+    running.add_argument("--row", metavar="TEXT", help="only rows whose key contains this text")
+    running.add_argument("--profile", default="full", help="'full' (default) writes to results/, others to runs/")
+    running.add_argument("--images", type=int, metavar="N", help="only the first N images (not with 'full')")
+    running.add_argument("--force", action="store_true", help="run even if the record is current")
+    running.add_argument("--root", metavar="FOLDER", help="data folder (default: see 'data list')")
+    running.set_defaults(run=_experiment_run)
+
+
+def _experiment_list(arguments):
+    from nucseg.study.experiment import list_text, listing
+
+    lines = listing(arguments.chapter)
+    print(json.dumps(lines, indent=2) if arguments.json else list_text(lines))
+
+
+def _experiment_run(arguments):
+    from nucseg.study.experiment import run_row, select
+    from nucseg.study.tables import collect
+
+    for row in select(arguments.chapter, arguments.row):
+        record = run_row(arguments.chapter, row, arguments.profile, images=arguments.images, root=arguments.root,
+                         force=arguments.force)
+        print(f"{row.key}: {len(record['metrics'])} images, {record['seconds']:.1f} s", flush=True)
+    collect(arguments.chapter, arguments.profile)
+
+
+def _add_tables(groups):
+    text = "rebuild a chapter's runs.csv from its records"
+    command = groups.add_parser("tables", help=text, description=text)
+    command.add_argument("chapter", help="the chapter")
+    command.add_argument("--profile", default="full", help="whose records (default: full)")
+    command.set_defaults(run=_tables)
+
+
+def _tables(arguments):
+    from nucseg.study.experiment import rows
+    from nucseg.study.tables import collect
+
+    rows(arguments.chapter)
+    table = collect(arguments.chapter, arguments.profile)
+    print(f"{arguments.chapter}: {table.record.nunique()} records, {len(table)} values")
 
 
 def _add_data(groups):

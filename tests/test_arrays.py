@@ -55,7 +55,13 @@ def test_no_points_and_bad_points():
 def test_images_of_every_kind_become_rgb_bytes():
     gray = np.arange(6, dtype=np.uint8).reshape(2, 3)
     rgb = np.repeat(gray[..., None], 3, axis=2)
-    for image in (gray, gray[..., None], rgb, np.dstack([rgb, np.full((2, 3), 7, np.uint8)]), gray.astype(np.uint16) * 257):
+    for image in (
+        gray,
+        gray[..., None],
+        rgb,
+        np.dstack([rgb, np.full((2, 3), 7, np.uint8)]),
+        gray.astype(np.uint16) * 257,
+    ):
         assert np.array_equal(as_image(image), rgb)
     assert as_image(np.array([[True, False]])).tolist() == [[[255] * 3, [0] * 3]]
 

@@ -33,7 +33,10 @@ def test_failure_keeps_the_old_file_and_leaves_nothing_else(tmp_path):
 
 
 def test_full_disk_names_the_target(tmp_path):
-    with pytest.raises(NucsegError, match=r"cannot write .*a\.txt: No space left"), atomic_path(tmp_path / "a.txt"):
+    with (
+        pytest.raises(NucsegError, match=r"cannot write .*a\.txt: No space left"),
+        atomic_path(tmp_path / "a.txt"),
+    ):
         raise OSError(28, "No space left on device")
     assert list(tmp_path.iterdir()) == []
 

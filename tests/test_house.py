@@ -65,7 +65,9 @@ def test_modules_and_functions_stay_small(path):
 @pytest.mark.parametrize("path", MODULES, ids=dotted)
 def test_public_things_are_documented(path):
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    assert ast.get_docstring(tree) or path.read_text().strip() == "", f"{path.name} does not say what it is for"
+    assert ast.get_docstring(tree) or path.read_text().strip() == "", (
+        f"{path.name} does not say what it is for"
+    )
     for node in tree.body:
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_"):
             assert ast.get_docstring(node), f"{path.name}: {node.name} has no docstring"
@@ -79,7 +81,10 @@ def test_nothing_unpickles():
 
 def test_importing_nucseg_loads_nothing_heavy():
     code = "import sys, nucseg; print([m for m in ('numpy', 'torch', 'matplotlib', 'pandas') if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+        == "[]\n"
+    )
 
 
 def test_ground_floor_needs_neither_torch_nor_matplotlib():
@@ -87,7 +92,10 @@ def test_ground_floor_needs_neither_torch_nor_matplotlib():
         "import sys, nucseg.data, nucseg.metrics, nucseg.supervision, nucseg.postprocess\n"
         "print([m for m in ('torch', 'matplotlib') if m in sys.modules])"
     )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+        == "[]\n"
+    )
 
 
 def requirement_sets():
@@ -111,19 +119,29 @@ def test_environment_yml_equals_pyproject():
 def test_lock_pins_every_requirement_exactly():
     _, wanted = requirement_sets()
     lines = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
-    assert all(re.match(r"[A-Za-z0-9_.\-\[\]]+==[^ ]+( ; .+)?$", line) for line in lines), "a lock line is not a pin"
+    assert all(re.match(r"[A-Za-z0-9_.\-\[\]]+==[^ ]+( ; .+)?$", line) for line in lines), (
+        "a lock line is not a pin"
+    )
     pinned = {re.split(r"==", line)[0].lower().replace("_", "-") for line in lines}
     named = {re.match(r"[A-Za-z0-9_.\-]+", item).group().lower().replace("_", "-") for item in wanted}
     assert named <= pinned
 
 
 def test_no_registry_addresses_and_no_machine_paths():
-    files = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
-    pattern = re.compile(r"file:///|(?<![\w.])/(?:root|home/\w+|work|opt)/|--(?:extra-)?index-url|files\.pythonhosted")
+    files = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split("\0")
+    pattern = re.compile(
+        r"file:///|(?<![\w.])/(?:root|home/\w+|work|opt)/|--(?:extra-)?index-url|files\.pythonhosted"
+    )
     guilty = []
     for name in filter(None, files):
         path = ROOT / name
-        if path.suffix in {".png", ".svg", ".webp"} or Path(name) == Path("tests/test_house.py") or not path.is_file():
+        if (
+            path.suffix in {".png", ".svg", ".webp"}
+            or Path(name) == Path("tests/test_house.py")
+            or not path.is_file()
+        ):
             continue
         if pattern.search(path.read_text(encoding="utf-8", errors="replace")):
             guilty.append(name)
@@ -132,7 +150,13 @@ def test_no_registry_addresses_and_no_machine_paths():
 
 def test_american_spelling():
     words = r"\b(colou?r(?<!color)\w*|centres?|centred|grey\w*|licences?|normalis\w+|neighbour\w*|artefact\w*|analys(?:e|ed|ing)\b|behaviour\w*)\b"
-    files = subprocess.run(["git", "ls-files", "-z", "*.py", "*.md", "*.yml", "*.yaml", "*.smk"], cwd=ROOT, capture_output=True, text=True, check=True)
+    files = subprocess.run(
+        ["git", "ls-files", "-z", "*.py", "*.md", "*.yml", "*.yaml", "*.smk"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     guilty = []
     for name in filter(None, files.stdout.split("\0")):
         path = ROOT / name

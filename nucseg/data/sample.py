@@ -84,8 +84,14 @@ class Dataset(Sequence):
         Duplicate ids.
     """
 
-    def __init__(self, name: str, ids: Sequence[str], read: Callable[[str], Sample],
-                 groups: Mapping[str, str] | None = None, checksum: str = ""):
+    def __init__(
+        self,
+        name: str,
+        ids: Sequence[str],
+        read: Callable[[str], Sample],
+        groups: Mapping[str, str] | None = None,
+        checksum: str = "",
+    ):
         self.name, self.ids, self.checksum = name, tuple(ids), checksum
         self.groups = {i: (groups or {}).get(i, "") for i in self.ids}
         self._read = read
@@ -102,7 +108,9 @@ class Dataset(Sequence):
             return self.subset(self.ids[key])
         if isinstance(key, str):
             if key not in self.groups:
-                raise DataError(f"{self.name}: no image {key!r}; ids run from {self.ids[:1]} to {self.ids[-1:]}")
+                raise DataError(
+                    f"{self.name}: no image {key!r}; ids run from {self.ids[:1]} to {self.ids[-1:]}"
+                )
             return self._read(key)
         return self._read(self.ids[key])
 
@@ -116,7 +124,9 @@ class Dataset(Sequence):
         """
         missing = [i for i in ids if i not in self.groups]
         if missing:
-            raise DataError(f"{self.name}: no image {missing[0]!r} ({len(missing)} of {len(ids)} ids unknown)")
+            raise DataError(
+                f"{self.name}: no image {missing[0]!r} ({len(missing)} of {len(ids)} ids unknown)"
+            )
         return Dataset(self.name, ids, self._read, self.groups, self.checksum)
 
     def __repr__(self):

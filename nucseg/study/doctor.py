@@ -39,12 +39,21 @@ def examine(root=None):
     disk = shutil.disk_usage(".")
     findings = [Finding(name, version) for name, version in versions().items()]
     findings += [
-        Finding("processor", f"{psutil.cpu_count(logical=False) or '?'} cores, {psutil.cpu_count()} threads, "
-                             f"PyTorch uses {torch.get_num_threads()}"),
-        Finding("memory", f"{memory.available / 2**30:.1f} GiB free of {memory.total / 2**30:.1f} GiB",
-                "under 4 GiB free: use smaller tiles" if memory.available < 4 * 2**30 else ""),
-        Finding("disk", f"{disk.free / 2**30:.1f} GiB free here",
-                "under 5 GiB free: a full study needs more" if disk.free < 5 * 2**30 else ""),
+        Finding(
+            "processor",
+            f"{psutil.cpu_count(logical=False) or '?'} cores, {psutil.cpu_count()} threads, "
+            f"PyTorch uses {torch.get_num_threads()}",
+        ),
+        Finding(
+            "memory",
+            f"{memory.available / 2**30:.1f} GiB free of {memory.total / 2**30:.1f} GiB",
+            "under 4 GiB free: use smaller tiles" if memory.available < 4 * 2**30 else "",
+        ),
+        Finding(
+            "disk",
+            f"{disk.free / 2**30:.1f} GiB free here",
+            "under 5 GiB free: a full study needs more" if disk.free < 5 * 2**30 else "",
+        ),
         _device(torch),
     ]
     findings += [_forward(torch, device, torch.float32), _forward(torch, device, torch.bfloat16)]
@@ -54,12 +63,21 @@ def examine(root=None):
 def _device(torch):
     if torch.cuda.is_available():
         names = {torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())}
-        return Finding("device", f"{torch.cuda.device_count()} x {', '.join(sorted(names))} (CUDA {torch.version.cuda})")
+        return Finding(
+            "device", f"{torch.cuda.device_count()} x {', '.join(sorted(names))} (CUDA {torch.version.cuda})"
+        )
     if shutil.which("nvidia-smi") is None:
         return Finding("device", "CPU (no NVIDIA GPU on this machine)")
-    cause = "this PyTorch has no CUDA support" if torch.version.cuda is None else f"PyTorch cannot use CUDA {torch.version.cuda}"
-    return Finding("device", "CPU, although an NVIDIA driver is installed",
-                   f"{cause}: the GPU would be silently unused; check the driver or install a matching PyTorch")
+    cause = (
+        "this PyTorch has no CUDA support"
+        if torch.version.cuda is None
+        else f"PyTorch cannot use CUDA {torch.version.cuda}"
+    )
+    return Finding(
+        "device",
+        "CPU, although an NVIDIA driver is installed",
+        f"{cause}: the GPU would be silently unused; check the driver or install a matching PyTorch",
+    )
 
 
 def _forward(torch, device, dtype):
@@ -81,7 +99,9 @@ def _forward(torch, device, dtype):
     text = f"ResNet-34 on 224x224 in {1000 * seconds:.0f} ms"
     if dtype == torch.bfloat16:
         text += " (in hardware)" if _hardware_bfloat16(torch, device) else " (emulated)"
-    return Finding(f"forward pass, {name}", text, "" if finite else "the output is not finite: reinstall PyTorch")
+    return Finding(
+        f"forward pass, {name}", text, "" if finite else "the output is not finite: reinstall PyTorch"
+    )
 
 
 def _hardware_bfloat16(torch, device):

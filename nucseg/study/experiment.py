@@ -134,7 +134,10 @@ def run_row(slug, row, profile="full", *, images=None, root=None, force=False):
     dataset = load_dataset(row.dataset, row.split, root, scheme=row.scheme)[:images]
     path = record_path(slug, row, profile)
     identity = {
-        **row.describe(), "profile": profile, "images": list(dataset.ids), "data_checksum": dataset.checksum,
+        **row.describe(),
+        "profile": profile,
+        "images": list(dataset.ids),
+        "data_checksum": dataset.checksum,
         "library_digest": library_digest(row.measure.__module__),
     }
     if path.is_file() and not force:
@@ -162,6 +165,47 @@ def select(slug, pattern=None):
     if not chosen:
         raise UnknownNameError(f"no row of {slug} contains {pattern!r}; see 'nucseg experiment list {slug}'")
     return chosen
+
+
+def listing(slug=None):
+    """Return what ``nucseg experiment list`` shows: one dict of str for each row.
+
+    Parameters
+    ----------
+    slug : str, optional
+        A chapter; all chapters if left out.
+
+    Returns
+    -------
+    list of dict
+        ``chapter``, ``key`` and ``state``: "missing", "current", or "other code" or "other settings" where the
+        record was made by code or with settings that have changed since.
+
+    Raises
+    ------
+    UnknownNameError
+        No such chapter.
+    """
+    chosen = all_rows() if slug is None else [(slug, row) for row in rows(slug)]
+    return [{"chapter": chapter, "key": row.key, "state": _state(chapter, row)} for chapter, row in chosen]
+
+
+def _state(slug, row):
+    path = record_path(slug, row)
+    if not path.is_file():
+        return "missing"
+    record = read_record(path)
+    if any(record.get(name) != value for name, value in row.describe().items()):
+        return "other settings"
+    return (
+        "current" if record.get("library_digest") == library_digest(row.measure.__module__) else "other code"
+    )
+
+
+def list_text(lines):
+    """Return the rows of :func:`listing` as aligned text, one line each."""
+    width = max((len(line["state"]) for line in lines), default=0)
+    return "\n".join(f"{line['state']:<{width}}  {line['chapter']}  {line['key']}" for line in lines)
 
 
 def all_rows():

@@ -13,7 +13,17 @@ from nucseg.atomic import write_json
 from nucseg.errors import DataError
 
 #: Packages whose versions can change a number.
-TRACKED = ("nucseg", "numpy", "scipy", "scikit-image", "scikit-learn", "numba", "pillow", "torch", "torchvision")
+TRACKED = (
+    "nucseg",
+    "numpy",
+    "scipy",
+    "scikit-image",
+    "scikit-learn",
+    "numba",
+    "pillow",
+    "torch",
+    "torchvision",
+)
 
 
 def versions():

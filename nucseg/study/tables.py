@@ -7,8 +7,19 @@ from nucseg.errors import DataError
 from nucseg.study.paths import repository_root, results_folder, runs_folder
 from nucseg.study.records import read_record
 
-RUN_COLUMNS = ("experiment", "row", "dataset", "split", "supervision", "seed", "profile", "image", "metric",
-               "value", "record")
+RUN_COLUMNS = (
+    "experiment",
+    "row",
+    "dataset",
+    "split",
+    "supervision",
+    "seed",
+    "profile",
+    "image",
+    "metric",
+    "value",
+    "record",
+)
 PAPER_COLUMNS = ("paper", "experiment", "row", "dataset", "metric", "value", "spread", "table")
 
 
@@ -92,13 +103,23 @@ def summary(table, by=("experiment", "row", "dataset", "split", "supervision", "
         ``undefined`` (images without a value, left out of the mean).
     """
     by = list(by)
-    per_seed = table.groupby([*by, "seed"], sort=False)["value"].agg(
-        mean="mean", sd_images="std", images="count", undefined=lambda v: v.isna().sum()
-    ).reset_index()
-    return per_seed.groupby(by, sort=False).agg(
-        mean=("mean", "mean"), sd_seeds=("mean", "std"), sd_images=("sd_images", "mean"), seeds=("seed", "nunique"),
-        images=("images", "max"), undefined=("undefined", "max"),
-    ).reset_index()
+    per_seed = (
+        table.groupby([*by, "seed"], sort=False)["value"]
+        .agg(mean="mean", sd_images="std", images="count", undefined=lambda v: v.isna().sum())
+        .reset_index()
+    )
+    return (
+        per_seed.groupby(by, sort=False)
+        .agg(
+            mean=("mean", "mean"),
+            sd_seeds=("mean", "std"),
+            sd_images=("sd_images", "mean"),
+            seeds=("seed", "nunique"),
+            images=("images", "max"),
+            undefined=("undefined", "max"),
+        )
+        .reset_index()
+    )
 
 
 def beside_published(ours, reference, tolerance):
@@ -125,11 +146,16 @@ def beside_published(ours, reference, tolerance):
     joined = reference.merge(ours[[*keys, "mean", "sd_seeds"]], on=keys, how="left")
     difference = joined["mean"] - joined["value"]
     verdict = (difference.abs() <= tolerance).map({True: "agrees", False: "differs"})
-    return pd.DataFrame({
-        **{key: joined[key] for key in keys}, "published": joined["value"], "ours": joined["mean"],
-        "spread": joined["sd_seeds"], "difference": difference,
-        "verdict": verdict.where(joined["mean"].notna(), "not run"),
-    })
+    return pd.DataFrame(
+        {
+            **{key: joined[key] for key in keys},
+            "published": joined["value"],
+            "ours": joined["mean"],
+            "spread": joined["sd_seeds"],
+            "difference": difference,
+            "verdict": verdict.where(joined["mean"].notna(), "not run"),
+        }
+    )
 
 
 def _read(path, columns):

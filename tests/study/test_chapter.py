@@ -16,8 +16,16 @@ def root(monkeypatch, tmp_path):
 
 
 def test_full_keeps_and_quick_shrinks(root):
-    assert vars(chapter.settings("some-chapter", "full", images=12, seed=0)) == {"profile": "full", "images": 12, "seed": 0}
-    assert vars(chapter.settings("some-chapter", "quick", images=12, seed=0)) == {"profile": "quick", "images": 2, "seed": 0}
+    assert vars(chapter.settings("some-chapter", "full", images=12, seed=0)) == {
+        "profile": "full",
+        "images": 12,
+        "seed": 0,
+    }
+    assert vars(chapter.settings("some-chapter", "quick", images=12, seed=0)) == {
+        "profile": "quick",
+        "images": 2,
+        "seed": 0,
+    }
     assert chapter.settings("some-chapter", "empty", images=12).images == 12
 
 

@@ -5,7 +5,15 @@ from nucseg.study import doctor
 
 def test_report_names_versions_device_data_and_a_real_forward_pass():
     findings = {finding.subject: finding for finding in doctor.examine()}
-    assert {"python", "torch", "memory", "device", "data", "forward pass, float32", "forward pass, bfloat16"} <= set(findings)
+    assert {
+        "python",
+        "torch",
+        "memory",
+        "device",
+        "data",
+        "forward pass, float32",
+        "forward pass, bfloat16",
+    } <= set(findings)
     assert " ms" in findings["forward pass, float32"].found
 
 

@@ -1,6 +1,7 @@
 """Rows run once, resume, and notice what they depend on."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -29,8 +30,12 @@ def study(monkeypatch, tmp_path):
     world = {"checksum": "data-1", "digest": "code-1"}
 
     def load(name, split=None, root=None, *, scheme=None):
-        return Dataset(name, ["a", "b", "c"], lambda i: Sample(i, np.full((2, 2), 10 * "abc".index(i), np.uint8)),
-                       checksum=world["checksum"])
+        return Dataset(
+            name,
+            ["a", "b", "c"],
+            lambda i: Sample(i, np.full((2, 2), 10 * "abc".index(i), np.uint8)),
+            checksum=world["checksum"],
+        )
 
     monkeypatch.setattr(experiment, "load_dataset", load)
     monkeypatch.setattr(experiment, "library_digest", lambda module: world["digest"])
@@ -126,7 +131,10 @@ def test_beside_published_judges_by_the_stated_tolerance(study):
     run_row("ch", ROW)
     ours = tables.summary(tables.collect("ch"))
     reference = pd.DataFrame(
-        [("p", "grays", "Mean, all", "three", "mean", 10.4, None, "I"), ("p", "grays", "other", "three", "mean", 1.0, None, "I")],
+        [
+            ("p", "grays", "Mean, all", "three", "mean", 10.4, None, "I"),
+            ("p", "grays", "other", "three", "mean", 1.0, None, "I"),
+        ],
         columns=tables.PAPER_COLUMNS,
     )
     verdicts = [tables.beside_published(ours, reference, t).verdict.tolist() for t in (0.5, 0.3)]
@@ -139,3 +147,18 @@ def test_missing_column_is_named(study, tmp_path):
     path.write_text("experiment,row\n")
     with pytest.raises(DataError, match=r"runs\.csv: column 'dataset' is missing"):
         tables.runs("ch")
+
+
+def test_listing_tells_the_state_of_each_record(study, monkeypatch):
+    monkeypatch.setattr(experiment, "rows", lambda slug: (ROW,))
+
+    def state():
+        return experiment.listing("ch")[0]["state"]
+
+    assert state() == "missing"
+    run_row("ch", ROW)
+    assert experiment.listing("ch") == [{"chapter": "ch", "key": ROW.key, "state": "current"}]
+    study["digest"] = "code-2"
+    assert state() == "other code"
+    monkeypatch.setattr(experiment, "rows", lambda slug: (replace(ROW, settings={"power": 2}),))
+    assert state() == "other settings"

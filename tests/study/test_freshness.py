@@ -44,7 +44,9 @@ def test_stale_list_names_existing_records():
     assert set(stale()) <= {path.name for path in RECORDS}
 
 
-@pytest.mark.parametrize("folder", sorted({path.parent.parent for path in RECORDS}), ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "folder", sorted({path.parent.parent for path in RECORDS}), ids=lambda path: path.name
+)
 def test_runs_csv_says_what_the_records_say(folder):
     table = tidy({path.name: read_record(path) for path in sorted((folder / "records").glob("*.json"))})
     expected = table.to_csv(index=False, float_format="%.6g", columns=list(RUN_COLUMNS))

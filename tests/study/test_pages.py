@@ -21,19 +21,42 @@ def test_every_dataset_has_a_line_and_a_card(tmp_path):
 
 
 def test_formatted_numbers_by_hand():
-    table = pd.DataFrame({
-        "experiment": ["e"], "row": ["r"], "dataset": ["d"], "metric": ["aji"], "published": [0.5], "ours": [0.51239],
-        "spread": [float("nan")], "difference": [0.01239], "verdict": ["agrees"],
-    })
+    table = pd.DataFrame(
+        {
+            "experiment": ["e"],
+            "row": ["r"],
+            "dataset": ["d"],
+            "metric": ["aji"],
+            "published": [0.5],
+            "ours": [0.51239],
+            "spread": [float("nan")],
+            "difference": [0.01239],
+            "verdict": ["agrees"],
+        }
+    )
     line = pages.formatted(table).iloc[0]
-    assert (line["what"], line["reference"], line["ours"], line["difference"]) == ("r", "0.500", "0.512", "+0.012")
+    assert (line["what"], line["reference"], line["ours"], line["difference"]) == (
+        "r",
+        "0.500",
+        "0.512",
+        "+0.012",
+    )
 
 
 def test_not_run_shows_dashes():
-    table = pd.DataFrame({
-        "experiment": ["e"], "row": ["r"], "dataset": ["d"], "metric": ["aji"], "published": [0.5],
-        "ours": [float("nan")], "spread": [float("nan")], "difference": [float("nan")], "verdict": ["not run"],
-    })
+    table = pd.DataFrame(
+        {
+            "experiment": ["e"],
+            "row": ["r"],
+            "dataset": ["d"],
+            "metric": ["aji"],
+            "published": [0.5],
+            "ours": [float("nan")],
+            "spread": [float("nan")],
+            "difference": [float("nan")],
+            "verdict": ["not run"],
+        }
+    )
     assert pages.formatted(table).iloc[0][["ours", "difference"]].tolist() == ["-", "-"]
 
 
