@@ -4,16 +4,18 @@ Weak label maps are int8 (1 nucleus, 0 background, -1 ignored).  A dot stands fo
 border of the image is never an edge, and any number of dots is allowed, none included.
 """
 
-from nucseg.supervision.boxes import label_boxes, pseudo_boxes
+from nucseg.supervision.boxes import box_iou, label_boxes, pseudo_boxes
 from nucseg.supervision.clusters import ClusterReport, cluster_labels, cluster_roles, refine_roles
 from nucseg.supervision.disks import disk_labels
 from nucseg.supervision.distance import nearest_points
 from nucseg.supervision.gaussian import extended_gaussian_mask, gaussian_weights
 from nucseg.supervision.points import box_centers, centroids, sample_points
+from nucseg.supervision.quality import LabelQuality, label_quality
 from nucseg.supervision.voronoi import voronoi_cells, voronoi_edges, voronoi_labels
 
 __all__ = [
-    "ClusterReport", "box_centers", "centroids", "cluster_labels", "cluster_roles", "disk_labels",
-    "extended_gaussian_mask", "gaussian_weights", "label_boxes", "nearest_points", "pseudo_boxes",
-    "refine_roles", "sample_points", "voronoi_cells", "voronoi_edges", "voronoi_labels",
+    "ClusterReport", "LabelQuality", "box_centers", "box_iou", "centroids", "cluster_labels", "cluster_roles",
+    "disk_labels", "extended_gaussian_mask", "gaussian_weights", "label_boxes", "label_quality",
+    "nearest_points", "pseudo_boxes", "refine_roles", "sample_points", "voronoi_cells", "voronoi_edges",
+    "voronoi_labels",
 ]

@@ -81,6 +81,38 @@ def pseudo_boxes(points, shape, ratio=1.0, smallest=2.0, largest=np.inf, range_s
     return np.hstack([np.clip(points - half, -0.5, size - 0.5), np.clip(points + half, -0.5, size - 0.5)])
 
 
+def box_iou(first, second):
+    """Return the intersection over union of boxes, pair by pair.
+
+    Parameters
+    ----------
+    first, second : array_like, shape (N, 4)
+        Top, left, bottom, right edge in pixel coordinates (see :func:`label_boxes`).
+
+    Returns
+    -------
+    numpy.ndarray, shape (N,), float64
+        0 (apart) to 1 (equal); NaN if both boxes of a pair have no area.
+
+    Raises
+    ------
+    DataError
+        The two do not have the same shape (N, 4).
+
+    Examples
+    --------
+    >>> box_iou([(0, 0, 2, 2)], [(0, 1, 2, 3)]).round(3).tolist()
+    [0.333]
+    """
+    first, second = np.asarray(first, float), np.asarray(second, float)
+    if first.shape != second.shape or first.ndim != 2 or first.shape[1] != 4:
+        raise DataError(f"box_iou: expected two arrays of shape (N, 4), got {first.shape} and {second.shape}")
+    low, high = np.maximum(first[:, :2], second[:, :2]), np.minimum(first[:, 2:], second[:, 2:])
+    shared = np.clip(high - low, 0, None).prod(axis=1)
+    union = sum((boxes[:, 2:] - boxes[:, :2]).prod(axis=1) for boxes in (first, second)) - shared
+    return np.divide(shared, union, out=np.full(len(shared), np.nan), where=union > 0)
+
+
 def _local_spacing(points, range_split):
     """Return the spacing around each of at least three dots."""
     tree = cKDTree(points)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nucseg.errors import DataError
-from nucseg.supervision import pseudo_boxes
+from nucseg.supervision import box_iou, pseudo_boxes
 
 SIZE = (90, 120)
 dots = st.lists(st.tuples(st.integers(0, 89), st.integers(0, 119)), min_size=3, max_size=25)
@@ -75,3 +75,26 @@ def test_dots_in_a_row_have_no_vertical_extent():
 def test_impossible_settings_are_refused(bad):
     with pytest.raises(DataError, match="pseudo boxes"):
         pseudo_boxes([(1, 1)], SIZE, **bad)
+
+
+def test_iou_by_hand():
+    one = [(0, 0, 2, 2), (0, 0, 2, 2), (0, 0, 4, 4), (1, 1, 1, 1)]
+    other = [(0, 0, 2, 2), (2, 0, 4, 2), (1, 1, 3, 3), (1, 1, 1, 1)]
+    np.testing.assert_array_equal(box_iou(one, other), [1, 0, 4 / 16, np.nan])
+
+
+@given(st.lists(st.tuples(*[st.integers(0, 9)] * 8), min_size=1, max_size=5))
+def test_iou_equals_counting_pixels(numbers):
+    def boxes(part):
+        return [(min(a, c), min(b, d), max(a, c) + 1, max(b, d) + 1) for a, b, c, d in part]
+
+    one, other = boxes([n[:4] for n in numbers]), boxes([n[4:] for n in numbers])
+    for (a, b, c, d), (e, f, g, h), found in zip(one, other, box_iou(one, other)):
+        first, second = np.zeros((12, 12), bool), np.zeros((12, 12), bool)
+        first[a:c, b:d], second[e:g, f:h] = True, True
+        assert found == pytest.approx((first & second).sum() / (first | second).sum())
+
+
+def test_iou_needs_pairs():
+    with pytest.raises(DataError, match=r"\(2, 4\) and \(1, 4\)"):
+        box_iou(np.zeros((2, 4)), np.zeros((1, 4)))
