@@ -1,8 +1,13 @@
 """Keep the pages self-contained: leave out scripts that load from elsewhere or that no page needs."""
 
+from pathlib import Path
+
+from docutils import nodes
+
 #: Parts of a script's address or text that mark it as not needed: live code cells, and the script that folds
 #: admonitions (they are ``<details>`` here).
 _UNWANTED = ("thebe", "togglebutton", "toggleHint", "toggleOpenOnPrint", "://")
+_FILES = ("sphinx-thebe.*", "togglebutton.*")
 
 
 def _wanted(asset):
@@ -17,7 +22,25 @@ def drop_scripts(app, pagename, templatename, context, doctree):
         context[name] = [asset for asset in context.get(name, ()) if _wanted(asset)]
 
 
+def drop_live_code(app, doctree, docname):
+    """Remove the settings of live code cells from a page (a ``doctree-resolved`` handler)."""
+    del app, docname
+    for node in list(doctree.findall(nodes.raw)):
+        if "thebe" in node.astext():
+            node.parent.remove(node)
+
+
+def drop_files(app, exception):
+    """Remove the files of what was left out (a ``build-finished`` handler)."""
+    if exception is None:
+        for pattern in _FILES:
+            for path in (Path(app.outdir) / "_static").glob(pattern):
+                path.unlink()
+
+
 def setup(app):
     """Connect after every extension that adds scripts."""
     app.connect("html-page-context", drop_scripts, priority=950)
+    app.connect("doctree-resolved", drop_live_code, priority=950)
+    app.connect("build-finished", drop_files, priority=950)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
