@@ -1,5 +1,7 @@
 """Square windows cut from larger tissue images, each with the tags that its own mask gives."""
 
+import functools
+
 import numpy as np
 
 from nucseg.data.sample import Dataset, Sample
@@ -55,16 +57,19 @@ def windows(dataset, size=224, stride=None, min_class_share=0.01, masks=None):
                 if any(_tags(mask[row:row + size, column:column + size], classes, pixels).values()):
                     groups[f"{i}@{row},{column}"] = dataset.groups[i] or i
 
+    # Neighboring windows are mostly read one after the other: do not decode their image again for each.
+    parent = functools.lru_cache(maxsize=2)(dataset.__getitem__)
+
     def read(window):
-        return _window(dataset, window, size, pixels, groups[window])
+        return _window(parent, window, size, pixels, groups[window])
 
     return Dataset(f"{dataset.name}/windows-{size}-{stride}", tuple(groups), read, groups, dataset.checksum)
 
 
-def _window(dataset, name, size, pixels, group):
+def _window(read_parent, name, size, pixels, group):
     parent, _, corner = name.rpartition("@")
     row, column = map(int, corner.split(","))
-    sample = dataset[parent]
+    sample = read_parent(parent)
     kept = {key: sample.meta[key] for key in ("classes", "background_index")}
     mask = _cut(sample.mask, row, column, size, kept["background_index"])
     return Sample(
@@ -85,6 +90,6 @@ def _tags(mask, classes, pixels):
 
 
 def _cut(array, row, column, size, fill):
-    part = array[row:row + size, column:column + size]
+    part = array[row:row + size, column:column + size].copy()
     short = [(0, size - part.shape[0]), (0, size - part.shape[1])] + [(0, 0)] * (array.ndim - 2)
     return np.pad(part, short, constant_values=fill) if any(pad for _, pad in short) else part
