@@ -148,19 +148,19 @@ def test_no_registry_addresses_and_no_machine_paths():
     assert not guilty
 
 
+BRITISH = re.compile(
+    r"\b(colour\w*|centres?|centred|grey\w*|licences?|normalis\w+|neighbour\w*|artefact\w*|analys(?:e|ed|ing)\b"
+    r"|behaviour\w*|labell(?:ed|ing))\b",
+    flags=re.IGNORECASE,
+)
+
+
 def test_american_spelling():
-    words = r"\b(colou?r(?<!color)\w*|centres?|centred|grey\w*|licences?|normalis\w+|neighbour\w*|artefact\w*|analys(?:e|ed|ing)\b|behaviour\w*)\b"
-    files = subprocess.run(
-        ["git", "ls-files", "-z", "*.py", "*.md", "*.yml", "*.yaml", "*.smk"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    patterns = ["*.py", "*.md", "*.yml", "*.yaml", "*.smk", "*.cff", "Makefile"]
+    listing = subprocess.run(["git", "ls-files", "-z", *patterns], cwd=ROOT, capture_output=True, text=True, check=True)
     guilty = []
-    for name in filter(None, files.stdout.split("\0")):
+    for name in filter(None, listing.stdout.split("\0")):
         path = ROOT / name
         if path.is_file() and name != "tests/test_house.py":
-            found = re.findall(words, path.read_text(encoding="utf-8"), flags=re.IGNORECASE)
-            guilty += [f"{name}: {word}" for word in sorted(set(found))]
+            guilty += [f"{name}: {word}" for word in sorted(set(BRITISH.findall(path.read_text(encoding="utf-8"))))]
     assert not guilty
