@@ -48,7 +48,7 @@ class Architecture:
         return np.maximum(np.maximum(self.lumen, self.vessel), self.cleft)
 
 
-def draw_architecture(rng, shape, epithelium, lumens, vessels, nest=42.0, waviness=0.5, looseness=1.0):
+def draw_architecture(rng, shape, epithelium, lumens, vessels, nest=30.0, waviness=0.5, looseness=1.0):
     """Return the tissue architecture of one scene.
 
     Parameters
@@ -76,10 +76,10 @@ def draw_architecture(rng, shape, epithelium, lumens, vessels, nest=42.0, wavine
     """
     depth = _epithelium_depth(rng, shape, epithelium, nest)
     glandular = ramp(smooth_noise(rng, shape, 55), *_cut(lumens))
-    height = 30 + 5 * smooth_noise(rng, shape, 25) + 2.0 * smooth_noise(rng, shape, 3)
+    height = 27 + 4 * smooth_noise(rng, shape, 25) + 1.5 * smooth_noise(rng, shape, 3)
     lumen = glandular * ramp(depth - height, -1.0, 1.5)
     angle = irregular_angle(rng, shape, max(shape) / 5, waviness)
-    fine, coarse = fibers(rng, angle, 16, 0.7), fibers(rng, angle, 22, 2.2)
+    fine, coarse = fibers(rng, angle, 15, 0.6), fibers(rng, angle, 16, 1.8)
     cleft = ramp(
         -coarse + 0.35 * fine + 0.5 * smooth_noise(rng, shape, 30),
         2.5 - 0.45 * looseness,

@@ -57,18 +57,18 @@ def draw_chromatin(rng, kind, style):
     -------
     Chromatin
     """
-    soft = float(np.clip(rng.gamma(3.0, 0.27), 0.35, 2.4))
+    soft = float(np.clip(rng.gamma(3.0, 0.36), 0.4, 2.8))
     if kind == "lymphocyte":
-        amount = 1.30 * rng.lognormal(0, 0.14)
+        amount = 1.15 * rng.lognormal(0, 0.14)
         return Chromatin(amount, 0.15 * rng.random(), 0.22 * style.chromatin, soft, 0)
     if kind == "fibroblast":
-        amount = 0.95 * rng.lognormal(0, 0.25)
+        amount = 0.85 * rng.lognormal(0, 0.25)
         return Chromatin(amount, 0.5 * rng.random(), 0.2 * style.chromatin, soft, 0)
     pale = float(np.clip(style.vesicular + 0.25 * rng.standard_normal(), 0, 1))
     # A few shrunken, evenly dark nuclei occur in any tumor.
     if rng.random() < 0.06:
-        return Chromatin(1.35 * rng.lognormal(0, 0.1), 0.0, 0.08, soft, 0)
-    amount = (1.12 - 0.34 * pale) * rng.lognormal(0, 0.15)
+        return Chromatin(1.2 * rng.lognormal(0, 0.1), 0.0, 0.08, soft, 0)
+    amount = (1.0 - 0.32 * pale) * rng.lognormal(0, 0.15)
     nucleoli = int(rng.poisson(0.3 + 1.1 * pale))
     return Chromatin(amount, pale, 0.30 * style.chromatin, soft, min(nucleoli, 3))
 

@@ -10,7 +10,7 @@ from nucseg.data.synthetic.chromatin import Grain
 from nucseg.data.synthetic.knobs import Knobs, knob
 from nucseg.data.synthetic.layout import Layout
 from nucseg.data.synthetic.noise import ramp, smooth_noise
-from nucseg.data.synthetic.shapes import draw_outline
+from nucseg.data.synthetic.shapes import draw_outline, patch_window
 from nucseg.seeding import generator
 
 _TRIES = 60
@@ -86,7 +86,7 @@ def render_fluorescence(config=None, seed=0):
 def _experiment(patient, config):
     """Factor on radii, brightness of nuclei and brightness of the background of one experiment."""
     rng = generator(patient, "fluorescence", "experiment")
-    size, bright, dark = np.exp(config.variation * np.clip(rng.standard_normal(3), -2, 2) * [0.28, 0.4, 0.4])
+    size, bright, dark = np.exp(config.variation * np.clip(rng.standard_normal(3), -2, 2) * [0.42, 0.45, 0.45])
     return float(size), config.brightness * float(bright), config.background * float(dark)
 
 
@@ -129,19 +129,9 @@ def _nuclei(rng, layout, config, brightness):
     """Emitted light: it adds up where nuclei overlap."""
     light = np.zeros(layout.labels.shape, np.float32)
     grain = Grain(rng, light.shape)
-    height, width = light.shape
     for nucleus in layout.nuclei:
         depth, radius = nucleus.outline.depth()
-        reach = depth.shape[0] // 2
-        top, left = nucleus.row - reach, nucleus.column - reach
-        window = (
-            slice(max(top, 0), min(top + 2 * reach + 1, height)),
-            slice(max(left, 0), min(left + 2 * reach + 1, width)),
-        )
-        part = (
-            slice(window[0].start - top, window[0].stop - top),
-            slice(window[1].start - left, window[1].stop - left),
-        )
+        window, part = patch_window(nucleus.row, nucleus.column, depth.shape[0] // 2, light.shape)
         level = (
             brightness
             * rng.lognormal(0, config.brightness_spread)

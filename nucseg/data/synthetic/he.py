@@ -3,16 +3,16 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
 
 from nucseg.data.sample import Sample
 from nucseg.data.stain import mix_stains
 from nucseg.data.synthetic.architecture import draw_architecture
 from nucseg.data.synthetic.chromatin import Grain, concentration, draw_chromatin
+from nucseg.data.synthetic.ground import draw_ground
 from nucseg.data.synthetic.knobs import Knobs, knob
-from nucseg.data.synthetic.noise import ramp, smooth_noise
 from nucseg.data.synthetic.optics import expose
 from nucseg.data.synthetic.population import populate
+from nucseg.data.synthetic.shapes import patch_window
 from nucseg.data.synthetic.style import draw_style
 from nucseg.seeding import generator
 
@@ -29,9 +29,9 @@ class HEConfig(Knobs):
     )  # contacts that enlarge a clump instead of making a pair
     overlap: int = knob(2, "px", 0, 8)  # how far a touching nucleus is pushed behind its neighbor
     gap: int = knob(2, "px", 1, 3)  # least background between nuclei that do not touch
-    radius: float = knob(10.5, "px", 4, 30)  # mean radius of epithelial nuclei
+    radius: float = knob(11.5, "px", 4, 30)  # mean radius of epithelial nuclei
     pleomorphism: float = knob(0.17, "relative", 0, 0.5)  # spread of nuclear radii within an image
-    roughness: float = knob(0.055, "relative", 0, 0.2)  # irregularity of contours, share of the radius
+    roughness: float = knob(0.07, "relative", 0, 0.2)  # irregularity of contours, share of the radius
     lymphocytes: float = knob(0.22, "share of nuclei", 0, 1)  # small, round, dark
     fibroblasts: float = knob(0.18, "share of nuclei", 0, 1)  # elongated, along stroma fibers
     epithelium: float = knob(0.5, "share of area", 0, 1)  # nests and glands; the rest is stroma
@@ -86,8 +86,7 @@ def render_he(config=None, seed=0):
         style.looseness,
     )
     layout = populate(generator(seed, "he", "layout"), scene, style, config)
-    stains = _tissue(generator(seed, "he", "tissue"), scene, style, layout.labels)
-    _blood(generator(seed, "he", "blood"), stains, scene)
+    stains = draw_ground(generator(seed, "he", "ground"), scene, style, layout.labels)
     rng = generator(seed, "he", "nuclei")
     grain = Grain(rng, shape)
     _ghosts(rng, stains, layout, grain, style, round(config.ghosts * config.nuclei))
@@ -101,57 +100,6 @@ def render_he(config=None, seed=0):
         "patient": patient,
     }
     return Sample(f"synthetic-he-{seed}", image, layout.labels, group=f"patient-{patient}", meta=meta)
-
-
-def _tissue(rng, scene, style, labels):
-    """Concentrations of hematoxylin, eosin and blood without the nuclei."""
-    shape = labels.shape
-    speck, spot, patch, drift = (smooth_noise(rng, shape, s) for s in (0.7, 2.0, 7.0, 40.0))
-    far, (rows, columns) = ndimage.distance_transform_edt(labels == 0, return_indices=True)
-    owner = labels[rows, columns]
-    # Each cell has a cytoplasm of its own; where two cells meet there is a membrane.
-    of_cell = rng.standard_normal(int(labels.max()) + 1).astype(np.float32)[owner]
-    border = np.zeros(shape, np.float32)
-    border[:, :-1] += owner[:, :-1] != owner[:, 1:]
-    border[:-1] += owner[:-1] != owner[1:]
-    border = ndimage.gaussian_filter(np.minimum(border, 1) * (far < 22), 0.8) * style.membranes
-    inside = ramp(scene.depth + 1.5 * spot, -1.5, 1.5)
-    near = np.exp(-far.astype(np.float32) / 9)
-    cell_e = 0.36 * (1 + 0.13 * speck + 0.16 * spot + 0.14 * patch + 0.12 * of_cell) + 0.5 * border
-    cell_h = (
-        style.basophilia
-        * (1 + 0.12 * speck + 0.15 * spot + 0.2 * patch + 0.12 * of_cell)
-        * (0.8 + 0.4 * near)
-    )
-    vacuole = ramp(patch + 0.6 * spot + 0.4 * of_cell, 1.5 - style.vacuoles, 2.2 - style.vacuoles)
-    cell_e, cell_h = cell_e * (1 - 0.75 * vacuole), cell_h * (1 - 0.75 * vacuole)
-    stroma_e = 0.40 * (1 + 0.17 * scene.fine + 0.20 * scene.coarse + 0.10 * patch + 0.05 * speck)
-    stroma_h = (
-        0.10 * (1 + 0.25 * scene.coarse + 0.3 * patch + 0.15 * speck)
-        + 0.10 * near * np.minimum(scene.foci, 2) / 2
-    )
-    tissue = 1 - np.clip(scene.open, 0, 1)
-    out = np.empty((*shape, 3), np.float32)
-    out[..., 0] = style.hematoxylin * ((stroma_h + (cell_h - stroma_h) * inside) * tissue + 0.012)
-    out[..., 1] = style.eosin * (
-        (stroma_e + (cell_e - stroma_e) * inside) * tissue * (1 + 0.10 * drift) + 0.015
-    )
-    out[..., 2] = 0
-    return np.maximum(out, 0.004)
-
-
-def _blood(rng, stains, scene):
-    """Red blood cells: disks, paler in the middle, in the vessels."""
-    rows, columns = np.nonzero(scene.vessel > 0.8)
-    for _ in range(len(rows) // 70):
-        pick = rng.integers(len(rows))
-        radius, strength = rng.uniform(4.5, 6.5), rng.uniform(0.35, 0.7)
-        r0, c0 = max(rows[pick] - 9, 0), max(columns[pick] - 9, 0)
-        view = stains[r0 : rows[pick] + 10, c0 : columns[pick] + 10, 2]
-        y = np.arange(view.shape[0], dtype=np.float32)[:, None] + r0 - rows[pick]
-        x = np.arange(view.shape[1], dtype=np.float32)[None, :] + c0 - columns[pick]
-        rho = np.sqrt(y * y + x * x) / radius
-        np.maximum(view, strength * ramp(-rho, -1.1, -0.85) * (0.75 + 0.25 * rho), out=view)
 
 
 def _nuclei(rng, stains, layout, grain, style):
@@ -186,17 +134,7 @@ def _ghosts(rng, stains, layout, grain, style, count):
 def _patch(rng, look, outline, row, column, grain, extra=0.0):
     """Concentration, cover and window of one nucleus, cut at the image border."""
     depth, radius = outline.depth()
-    reach = depth.shape[0] // 2
-    height, width = grain.fine.shape
-    top, left = row - reach, column - reach
-    window = (
-        slice(max(top, 0), min(row + reach + 1, height)),
-        slice(max(left, 0), min(column + reach + 1, width)),
-    )
-    part = (
-        slice(window[0].start - top, window[0].stop - top),
-        slice(window[1].start - left, window[1].stop - left),
-    )
+    window, part = patch_window(row, column, depth.shape[0] // 2, grain.fine.shape)
     if extra:
         look = type(look)(look.amount, 0.0, 0.3 * look.grain, look.softness + extra, 0)
     return (*concentration(rng, look, depth[part], radius[part], grain, window), window)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from nucseg.data.synthetic.shapes import Outline
+from nucseg.data.synthetic.shapes import Outline, patch_window
 
 _EIGHT = np.ones((3, 3), bool)
 
@@ -42,9 +42,8 @@ class Layout:
 
     def place_apart(self, kind, outline, row, column):
         """Place a nucleus that touches no other one; return whether there was room."""
-        mask, window, inside = self._window(outline, row, column)
-        if window is None:
-            return False
+        mask = outline.depth()[0] > 0
+        window, inside = patch_window(row, column, mask.shape[0] // 2, self.labels.shape)
         taken = ndimage.binary_dilation(mask, _EIGHT, iterations=self.gap)[inside]
         if self.labels[window][taken].any():
             return False
@@ -73,22 +72,18 @@ class Layout:
         """
         sin, cos = np.sin(direction), np.cos(direction)
         start = int(outline.long + anchor.outline.long + 4)
-        mask = None
+        mask = outline.depth()[0] > 0
+        grown, reach = ndimage.binary_dilation(mask, _EIGHT), mask.shape[0] // 2
         for distance in range(start, 0, -1):
             row, column = round(anchor.row + distance * sin), round(anchor.column + distance * cos)
-            mask, window, inside = self._window(outline, row, column, mask)
-            if window is None:
-                continue
-            grown = ndimage.binary_dilation(mask, _EIGHT)[inside]
-            if (self.labels[window][grown] == anchor.id).any():
+            window, inside = patch_window(row, column, reach, self.labels.shape)
+            if (self.labels[window][grown[inside]] == anchor.id).any():
                 break
         else:
             return False
         distance = max(distance - overlap, 1)
         row, column = round(anchor.row + distance * sin), round(anchor.column + distance * cos)
-        mask, window, inside = self._window(outline, row, column, mask)
-        if window is None:
-            return False
+        window, inside = patch_window(row, column, reach, self.labels.shape)
         free = mask[inside] & (self.labels[window] == 0)
         if free.sum() < 0.75 * mask[inside].sum():
             return False
@@ -97,22 +92,6 @@ class Layout:
     def touching_share(self):
         """Return the share of placed nuclei that touch another one, 0 for an empty layout."""
         return len(self.touching) / max(len(self.nuclei), 1)
-
-    def _window(self, outline, row, column, mask=None):
-        """Return the nucleus as a mask, the part of the image under it, and the part of the mask in the image."""
-        if mask is None:
-            mask = outline.depth()[0] > 0
-        reach = mask.shape[0] // 2
-        height, width = self.labels.shape
-        top, left = row - reach, column - reach
-        rows, columns = (
-            (max(top, 0), min(row + reach + 1, height)),
-            (max(left, 0), min(column + reach + 1, width)),
-        )
-        if rows[0] >= rows[1] or columns[0] >= columns[1]:
-            return mask, None, None
-        inside = (slice(rows[0] - top, rows[1] - top), slice(columns[0] - left, columns[1] - left))
-        return mask, (slice(*rows), slice(*columns)), inside
 
     def _commit(self, kind, outline, row, column, visible, window):
         """Write the visible pixels if they are enough and in one piece, and note who touches whom."""

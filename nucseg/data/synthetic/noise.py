@@ -21,8 +21,8 @@ def smooth_noise(rng, shape, sigma):
     -------
     numpy.ndarray, shape (H, W), float32
     """
-    # A field that is smooth on 2 px or more of a coarse grid loses nothing by being drawn on that grid.
-    step = max(1, int(sigma / 2))
+    # A smooth field loses nothing by being drawn on a grid four times finer than itself and then enlarged.
+    step = max(1, int(sigma / 4))
     grid = [-(-size // step) + 3 for size in shape]
     field = ndimage.gaussian_filter(rng.standard_normal(grid, dtype=np.float32), sigma / step, mode="wrap")
     if step > 1:
@@ -96,6 +96,6 @@ def ramp(values, low, high):
 def irregular_angle(rng, shape, sigma, waviness):
     """Return a smooth field of directions in radians with finer waves of `waviness` radians on it."""
     # The direction of a random vector field turns smoothly and has no preferred orientation.
-    large = np.arctan2(smooth_noise(rng, shape, sigma), smooth_noise(rng, shape, sigma) + 1.2)
+    large = np.arctan2(smooth_noise(rng, shape, sigma), smooth_noise(rng, shape, sigma) + 1.8)
     turn = rng.uniform(0, 2 * np.pi)
-    return (large + turn + waviness * smooth_noise(rng, shape, sigma / 8)).astype(np.float32)
+    return (large + turn + waviness * smooth_noise(rng, shape, sigma / 9)).astype(np.float32)

@@ -33,8 +33,10 @@ def populate(rng, scene, style, config):
     width = -(-scene.depth.shape[1] // _STRIDE)
     slope = np.gradient(scene.depth[::_STRIDE, ::_STRIDE])
     for kind in _kinds(rng, style, config.nuclei):
-        for _ in range(_TRIES):
-            row, column = draw_position(rng, weights[kind], width, _STRIDE)
+        for attempt in range(_TRIES):
+            # Where its own place is full, a nucleus goes wherever there is tissue.
+            cumulative = weights[kind if attempt < _TRIES // 2 else "any"]
+            row, column = draw_position(rng, cumulative, width, _STRIDE)
             row, column = min(row, config.size - 1), min(column, config.size - 1)
             outline = _outline(rng, kind, scene, slope, row, column, style, config)
             # Whoever is next touches or stays apart, whichever brings the share nearer to the one asked for.
@@ -70,6 +72,7 @@ def _weights(scene):
         "epithelial": epithelial,
         "fibroblast": stroma,
         "lymphocyte": stroma * foci**2 + 0.06 * epithelial,
+        "any": tissue,
     }
     return {kind: field + 1e-6 for kind, field in fields.items()}
 
@@ -81,11 +84,11 @@ def _outline(rng, kind, scene, slope, row, column, style, config):
     )
     if kind == "lymphocyte":
         size = (
-            0.62 * config.radius * np.exp(0.6 * config.pleomorphism * np.clip(rng.standard_normal(), -2, 2))
+            0.6 * config.radius * np.exp(0.6 * config.pleomorphism * np.clip(rng.standard_normal(), -2, 2))
         )
         stretch = rng.uniform(1, 1.25)
         return draw_outline(
-            rng, size * stretch**0.5, size / stretch**0.5, rng.uniform(0, np.pi), 0.6 * style.roughness
+            rng, size * stretch**0.5, size / stretch**0.5, rng.uniform(0, np.pi), 0.9 * style.roughness
         )
     if kind == "fibroblast":
         stretch = rng.uniform(1.8, 4.2)

@@ -85,6 +85,33 @@ def draw_outline(rng, long, short, angle, roughness, bend=0.0):
     Outline
     """
     orders = np.arange(2, 8)
-    amplitude = np.clip(rng.standard_normal(6), -2, 2) * roughness * (2 / orders) ** 1.3
+    amplitude = np.clip(rng.standard_normal(6), -2, 2) * roughness * (2 / orders) ** 1.15
     waves = np.stack([amplitude, rng.uniform(0, 2 * np.pi, 6)], axis=1)
     return Outline(long, short, angle, waves, float(np.clip(rng.standard_normal(), -2, 2) * bend))
+
+
+def patch_window(row, column, reach, shape):
+    """Return where a square patch lies in an image and which part of the patch that is.
+
+    Parameters
+    ----------
+    row, column : int
+        Center pixel of the patch.
+    reach : int
+        The patch spans ``2 * reach + 1`` pixels.
+    shape : tuple of int
+        (H, W) of the image.
+
+    Returns
+    -------
+    window, part : tuple of slice
+        Index of the image and index of the patch; empty slices where the patch lies outside.
+    """
+    window, part = [], []
+    for center, size in ((row, shape[0]), (column, shape[1])):
+        first = int(center) - reach
+        start, stop = min(max(first, 0), size), max(min(first + 2 * reach + 1, size), 0)
+        stop = max(start, stop)
+        window.append(slice(start, stop))
+        part.append(slice(start - first, stop - first))
+    return tuple(window), tuple(part)

@@ -8,7 +8,7 @@ from nucseg.seeding import generator
 
 # Typical hematoxylin, eosin and red blood cells in scanned slides: unit vectors of optical density (red, green,
 # blue). Scanner colors differ from the classical vectors, eosin above all: it takes more blue.
-_TYPICAL = np.array([[0.62, 0.68, 0.38], [0.15, 0.83, 0.52], [0.10, 0.77, 0.63]])
+_TYPICAL = np.array([[0.62, 0.69, 0.37], [0.15, 0.83, 0.52], [0.10, 0.77, 0.63]])
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,10 @@ class Style:
         Shares of nuclei, varied; at most 1 together.
     basophilia : float
         Hematoxylin in the cytoplasm.
-    membranes, vacuoles : float
-        Strength of cell borders, amount of clear cytoplasm.
+    membranes, vacuoles, halos : float
+        Strength of cell borders, share of foamy cells, strength of the clear rim around nuclei.
+    secretion : float
+        Eosin in gland lumens.
     nest, waviness, looseness : float
         See :func:`draw_architecture`.
     """
@@ -57,6 +59,8 @@ class Style:
     basophilia: float
     membranes: float
     vacuoles: float
+    halos: float
+    secretion: float
     nest: float
     waviness: float
     looseness: float
@@ -85,13 +89,13 @@ def draw_style(patient, config):
         return float(np.clip(mean + (v * spread * rng.uniform(-1, 1) if 0 < mean < 1 else 0), 0, 1))
 
     vectors = _TYPICAL + v * rng.standard_normal((3, 3)) * [
-        [0.05, 0.035, 0.04],
-        [0.06, 0.04, 0.07],
+        [0.03, 0.025, 0.025],
+        [0.05, 0.04, 0.06],
         [0.02, 0.02, 0.02],
     ]
     vectors = np.maximum(vectors, 0.02)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    overall = factor(0.22)
+    overall = factor(0.38)
     lymphocytes, fibroblasts = config.lymphocytes * factor(0.5), config.fibroblasts * factor(0.35)
     if lymphocytes + fibroblasts > 1:
         total = lymphocytes + fibroblasts
@@ -101,7 +105,7 @@ def draw_style(patient, config):
         glass=243 + v * rng.uniform(-6, 4) + v * rng.uniform(-2, 2, 3),
         hematoxylin=config.hematoxylin * overall * factor(0.18),
         eosin=config.eosin * overall * factor(0.22),
-        eosin_loss=share(0.6, 0.2),
+        eosin_loss=share(0.15, 0.15),
         scale=factor(0.13),
         vesicular=share(0.5, 0.4),
         chromatin=config.chromatin * factor(0.2),
@@ -110,10 +114,12 @@ def draw_style(patient, config):
         glands=share(config.glands, 0.45),
         lymphocytes=lymphocytes,
         fibroblasts=fibroblasts,
-        basophilia=0.24 * factor(0.4),
+        basophilia=0.30 * factor(0.4),
         membranes=0.35 * factor(0.8),
-        vacuoles=share(0.35, 0.5),
-        nest=42 * factor(0.2),
+        vacuoles=share(0.25, 0.35),
+        halos=share(0.25, 0.25),
+        secretion=share(0.08, 0.14),
+        nest=30 * factor(0.25),
         waviness=0.35 * factor(0.4),
         looseness=1.0 * factor(0.5),
     )
