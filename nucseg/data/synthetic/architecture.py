@@ -79,7 +79,7 @@ def draw_architecture(rng, shape, epithelium, lumens, vessels, nest=30.0, wavine
     height = 27 + 4 * smooth_noise(rng, shape, 25) + 1.5 * smooth_noise(rng, shape, 3)
     lumen = glandular * ramp(depth - height, -1.0, 1.5)
     angle = irregular_angle(rng, shape, max(shape) / 5, waviness)
-    fine, coarse = fibers(rng, angle, 15, 0.6), fibers(rng, angle, 16, 1.8)
+    fine, coarse = fibers(rng, angle, 15, (0.6, 1.8))
     cleft = ramp(
         -coarse + 0.35 * fine + 0.5 * smooth_noise(rng, shape, 30),
         2.5 - 0.45 * looseness,

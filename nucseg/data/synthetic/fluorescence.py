@@ -67,11 +67,11 @@ def render_fluorescence(config=None, seed=0):
     """
     config = FluorescenceConfig() if config is None else config
     patient = seed if config.patient is None else config.patient
-    size, brightness, background = _experiment(patient, config)
+    size, brightness, background, blur = _experiment(patient, config)
     layout = _populate(generator(seed, "fluorescence", "layout"), config, config.radius * size)
     light = _nuclei(generator(seed, "fluorescence", "nuclei"), layout, config, brightness)
     rng = generator(seed, "fluorescence", "camera")
-    light = ndimage.gaussian_filter(light, config.blur) if config.blur > 0 else light
+    light = ndimage.gaussian_filter(light, blur) if blur > 0 else light
     light = light + config.haze * ndimage.gaussian_filter(light, 3 * config.radius * size)
     light = (light + background) * _illumination(rng, config)
     counts = rng.poisson(np.maximum(light, 0) * config.photons) / config.photons
@@ -84,10 +84,12 @@ def render_fluorescence(config=None, seed=0):
 
 
 def _experiment(patient, config):
-    """Factor on radii, brightness of nuclei and brightness of the background of one experiment."""
+    """Factor on radii, brightness of nuclei and of the background, and blur of one experiment."""
     rng = generator(patient, "fluorescence", "experiment")
-    size, bright, dark = np.exp(config.variation * np.clip(rng.standard_normal(3), -2, 2) * [0.42, 0.45, 0.45])
-    return float(size), config.brightness * float(bright), config.background * float(dark)
+    spread = config.variation * np.array([0.42, 0.45, 0.45, 0.3])
+    factors = np.exp(spread * np.clip(rng.standard_normal(4), -2, 2))
+    settings = np.array([1, config.brightness, config.background, config.blur])
+    return tuple(float(value) for value in settings * factors)
 
 
 def _populate(rng, config, radius):

@@ -34,7 +34,8 @@ def draw_ground(rng, scene, style, labels):
     cell_h, cell_e = _cytoplasm(rng, style, noise, far, owner, near)
     stroma_h, stroma_e = _stroma(scene, noise, near)
     inside = ramp(scene.depth + 1.5 * noise[2.0], -1.5, 1.5)
-    tissue = 1 - np.clip(scene.open, 0, 1)
+    # No nucleus is bare: a rim of cytoplasm bulges into whatever is empty beside it.
+    tissue = 1 - np.clip(scene.open, 0, 1) * ramp(far + noise[2.0], 2.0, 6.0)
     mixed_h = (stroma_h + (cell_h - stroma_h) * inside) * tissue
     mixed_e = (stroma_e + (cell_e - stroma_e) * inside) * tissue * (1 + 0.12 * noise[45.0])
     # Fixation draws a pale seam around many nuclei, and glands hold a thin, uneven secretion.

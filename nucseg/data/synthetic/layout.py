@@ -42,6 +42,8 @@ class Layout:
 
     def place_apart(self, kind, outline, row, column):
         """Place a nucleus that touches no other one; return whether there was room."""
+        if self.labels[row, column]:
+            return False
         mask = outline.depth()[0] > 0
         window, inside = patch_window(row, column, mask.shape[0] // 2, self.labels.shape)
         taken = ndimage.binary_dilation(mask, _EIGHT, iterations=self.gap)[inside]

@@ -42,7 +42,7 @@ def _enlarge(field, step, shape):
     return field
 
 
-def fibers(rng, angle, length, width):
+def fibers(rng, angle, length, widths):
     """Return noise drawn out along a field of directions, like fibers (line integral convolution).
 
     Parameters
@@ -53,37 +53,40 @@ def fibers(rng, angle, length, width):
         Direction of the fiber at each pixel in radians, 0 along the columns, growing toward higher rows.
     length : int
         Length in pixels that a fiber stays coherent to each side.
-    width : float
-        Standard deviation of the fiber profile in pixels.
+    widths : sequence of float
+        Standard deviation of the fiber profile in pixels, one per field.
 
     Returns
     -------
-    numpy.ndarray, shape (H, W), float32
-        Mean 0, standard deviation 1.
+    list of numpy.ndarray, shape (H, W), float32
+        One field per width, each of mean 0 and standard deviation 1.
     """
-    seed = smooth_noise(rng, angle.shape, width)
-    field = _streaks(seed, np.cos(angle).astype(np.float32), np.sin(angle).astype(np.float32), int(length))
-    return (field - field.mean()) / max(float(field.std()), 1e-6)
+    seeds = np.stack([smooth_noise(rng, angle.shape, width) for width in widths], axis=2)
+    streaks = _streaks(seeds, np.cos(angle, dtype=np.float32), np.sin(angle, dtype=np.float32), int(length))
+    return [(field - field.mean()) / max(float(field.std()), 1e-6) for field in np.moveaxis(streaks, 2, 0)]
 
 
 @numba.njit(cache=True)
-def _streaks(seed, along, across, length):
-    height, width = seed.shape
-    out = np.empty_like(seed)
+def _streaks(seeds, along, across, length):
+    height, width, fields = seeds.shape
+    out = seeds.copy()
     for row in range(height):
         for column in range(width):
-            total, count = seed[row, column], 1
-            for sign in (-1.0, 1.0):
-                y, x = row + 0.5, column + 0.5
+            count = 1
+            for sign in (np.float32(-1), np.float32(1)):
+                r, c = row, column
+                y, x = np.float32(row + 0.5), np.float32(column + 0.5)
                 for _ in range(length):
-                    r, c = int(y), int(x)
                     y += sign * across[r, c]
                     x += sign * along[r, c]
                     if y < 0 or x < 0 or y >= height or x >= width:
                         break
-                    total += seed[int(y), int(x)]
+                    r, c = int(y), int(x)
                     count += 1
-            out[row, column] = total / count
+                    for k in range(fields):
+                        out[row, column, k] += seeds[r, c, k]
+            for k in range(fields):
+                out[row, column, k] /= count
     return out
 
 

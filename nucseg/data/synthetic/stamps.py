@@ -36,7 +36,7 @@ def stamp_grid(rng, h, region, step, radius, stretch, amount, *, keep=1.0, angle
     columns = columns.ravel() + step * rng.uniform(-0.4, 0.4, count)
     draws = [rng.uniform(*limits, count) for limits in (radius, stretch, amount, (0, np.pi), (0, 1))]
     for row, column, size, ratio, level, turn, luck in zip(rows, columns, *draws):
-        r, c = int(round(row)), int(round(column))
+        r, c = round(float(row)), round(float(column))
         if luck >= keep or not (0 <= r < height and 0 <= c < width) or not region[r, c]:
             continue
         direction = turn if angle is None else angle[r, c]

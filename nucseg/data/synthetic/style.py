@@ -8,7 +8,7 @@ from nucseg.seeding import generator
 
 # Typical hematoxylin, eosin and red blood cells in scanned slides: unit vectors of optical density (red, green,
 # blue). Scanner colors differ from the classical vectors, eosin above all: it takes more blue.
-_TYPICAL = np.array([[0.62, 0.69, 0.37], [0.15, 0.83, 0.52], [0.10, 0.77, 0.63]])
+TYPICAL_STAINS = np.array([[0.62, 0.69, 0.37], [0.15, 0.83, 0.52], [0.10, 0.77, 0.63]])
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def draw_style(patient, config):
     def share(mean, spread):
         return float(np.clip(mean + (v * spread * rng.uniform(-1, 1) if 0 < mean < 1 else 0), 0, 1))
 
-    vectors = _TYPICAL + v * rng.standard_normal((3, 3)) * [
+    vectors = TYPICAL_STAINS + v * rng.standard_normal((3, 3)) * [
         [0.03, 0.025, 0.025],
         [0.05, 0.04, 0.06],
         [0.02, 0.02, 0.02],

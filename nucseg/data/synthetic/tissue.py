@@ -6,11 +6,12 @@ import numpy as np
 from scipy import ndimage
 
 from nucseg.data.sample import Sample
-from nucseg.data.stain import HEMATOXYLIN_EOSIN, mix_stains
+from nucseg.data.stain import mix_stains
 from nucseg.data.synthetic.knobs import Knobs, knob
 from nucseg.data.synthetic.noise import fibers, irregular_angle, smooth_noise
 from nucseg.data.synthetic.optics import expose
 from nucseg.data.synthetic.stamps import stamp_grid
+from nucseg.data.synthetic.style import TYPICAL_STAINS
 from nucseg.seeding import generator
 
 #: Class names in the order of their index in the mask (that of the LUAD-HistoSeg release); 4 is white background.
@@ -55,7 +56,7 @@ class TissueConfig(Knobs):
     holes: float = knob(0.35, "share of images", 0, 1)  # with white background
     min_share: float = knob(0.04, "share of area", 0, 0.2)  # smallest area of a tagged class
     blur: float = knob(0.6, "px", 0, 4)  # standard deviation of the optical blur
-    noise: float = knob(4.0, "gray levels", 0, 40)  # standard deviation of the camera noise in bright areas
+    noise: float = knob(3.0, "gray levels", 0, 40)  # standard deviation of the camera noise in bright areas
     variation: float = knob(1.0, "relative", 0, 2)  # differences between patients: stain color and strength
     patient: int = knob(
         None, "patient", 0, 2**63
@@ -100,7 +101,7 @@ def render_tissue(config=None, seed=0):
 
 def _stain(patient, config):
     rng, v = generator(patient, "tissue", "patient"), config.variation
-    vectors = HEMATOXYLIN_EOSIN * (1 + v * rng.uniform(-0.1, 0.1, (2, 3)))
+    vectors = TYPICAL_STAINS[:2] * (1 + v * rng.uniform(-0.1, 0.1, (2, 3)))
     strength = 1 + v * rng.uniform(-0.25, 0.25, 2)
     return vectors, np.maximum(strength * [1.25, 1.0], 0.1).astype(np.float32)
 
@@ -142,28 +143,30 @@ def _cores(rng, mask, config):
 def _texture(rng, mask, core, config):
     """Concentrations of hematoxylin and eosin."""
     shape = mask.shape
-    speck, spot = smooth_noise(rng, shape, 1.2), smooth_noise(rng, shape, 4)
+    fine, speck, spot, patch = (smooth_noise(rng, shape, sigma) for sigma in (0.8, 1.3, 3.0, 9.0))
     angle = irregular_angle(rng, shape, config.size / 5, 0.35)
-    fiber = 0.6 * fibers(rng, angle, 9, 1.0) + 0.5 * fibers(rng, angle, 12, 2.2)
-    h = np.full(shape, 0.09, np.float32) * (1 + 0.2 * spot)
-    e = 0.36 + 0.03 * speck + 0.02 * spot
+    thin, thick = fibers(rng, angle, 9, (0.7, 1.7))
+    fiber = 0.7 * thin + 0.7 * thick
+    mottle = 0.4 * fine + 0.5 * speck + 0.5 * spot + 0.6 * patch
+    # The ambiguous remainder first: the same for all classes but stroma, whose fibers still show faintly.
+    h, e = 0.09 + 0.018 * mottle, 0.36 * (1 + 0.08 * mottle)
+    e[mask == _TAS] += 0.035 * fiber[mask == _TAS]
     bases = {
-        _TE: (0.20 + 0.03 * spot, 0.27 + 0.03 * speck),
-        _NEC: (np.full_like(h, 0.05), 0.62 + 0.15 * speck),
-        _LYM: (0.20 + 0.03 * spot, 0.20 + 0.02 * speck),
-        _TAS: (np.full_like(h, 0.06), 0.42 + 0.11 * fiber),
+        _TE: (0.27 * (1 + 0.16 * mottle), 0.34 * (1 + 0.12 * mottle)),
+        _NEC: (0.06 * (1 + 0.3 * mottle), 0.60 * (1 + 0.20 * speck + 0.12 * fine + 0.08 * patch)),
+        _LYM: (0.20 * (1 + 0.16 * mottle), 0.20 * (1 + 0.16 * mottle)),
+        _TAS: (0.07 * (1 + 0.2 * mottle), 0.42 * (1 + 0.26 * fiber + 0.06 * mottle)),
     }
     for index, (base_h, base_e) in bases.items():
         at = core & (mask == index)
         h[at], e[at] = base_h[at], base_e[at]
-    faint = ~core & (mask == _TAS)
-    e[faint] += 0.035 * fiber[faint]
     _halo(rng, mask, h, e, config)
     white = mask == WHITE
     h[white], e[white] = 0.01, 0.02
-    # Textures change over two or three pixels, not at once.
-    h, e = (ndimage.gaussian_filter(field, 0.8) for field in (h, e))
-    _nuclei(rng, mask, core, angle, h, config)
+    # Neighboring textures mingle over two or three pixels.
+    h, e = (ndimage.gaussian_filter(field, 0.7) for field in (h, e))
+    nuclei = _nuclei(rng, mask, core, angle, config)
+    h = np.maximum(h, nuclei * (1 + 0.14 * fine + 0.16 * speck))
     return np.maximum(np.stack([h, e], axis=2), 0.004)
 
 
@@ -177,14 +180,17 @@ def _halo(rng, mask, h, e, config):
     e[near] *= 0.75
 
 
-def _nuclei(rng, mask, core, angle, h, config):
+def _nuclei(rng, mask, core, angle, config):
+    """Hematoxylin of the nuclei, 0 between them."""
+    h = np.zeros(mask.shape, np.float32)
     tumor, necrosis, lymphoid, stroma = (mask == index for index in range(4))
-    stamp_grid(rng, h, tumor & core, 13, (4.6, 6.4), (1.0, 1.3), (0.7, 1.0), pale=0.5)
+    stamp_grid(rng, h, tumor & core, 10.5, (3.8, 6.0), (1.0, 1.7), (0.65, 1.05), pale=0.2)
     stamp_grid(rng, h, tumor & ~core, 18, (2.6, 3.8), (1.0, 1.3), (0.35, 0.55))
     stamp_grid(rng, h, necrosis & core, 11, (0.9, 2.0), (1.0, 1.8), (0.4, 0.9), keep=0.4)
     stamp_grid(rng, h, necrosis & ~core, 15, (2.0, 3.2), (1.0, 1.3), (0.2, 0.4), keep=0.6)
-    stamp_grid(rng, h, lymphoid & core, 8.2, (2.7, 3.4), (1.0, 1.15), (1.0, 1.3))
+    stamp_grid(rng, h, lymphoid & core, 8.2, (2.5, 3.5), (1.0, 1.3), (1.0, 1.4))
     stamp_grid(rng, h, lymphoid & ~core, 13, (2.7, 3.4), (1.0, 1.15), (0.8, 1.1))
     stamp_grid(rng, h, stroma, 20, (3.0, 3.9), (2.6, 4.6), (0.5, 0.9), angle=angle)
     keep = config.strays if lymphoid.any() else config.strays_untagged
     stamp_grid(rng, h, stroma, 26, (2.6, 3.2), (1.0, 1.15), (0.9, 1.2), keep=keep)
+    return h
