@@ -122,19 +122,19 @@ def test_unknown_names_list_the_known_ones(arguments, message):
 
 
 def test_unknown_scheme():
-    with pytest.raises(UnknownNameError, match="no split scheme 'x'; its schemes: qu2019, kumar2017"):
+    with pytest.raises(UnknownNameError, match=r"no split scheme 'x'; its schemes: qu2019, kumar2017"):
         load_dataset("monuseg", scheme="x")
 
 
 def test_absent(tmp_path):
-    with pytest.raises(DataError, match="dataset 'tnbc' is not here"):
+    with pytest.raises(DataError, match=r"dataset 'tnbc' is not here"):
         load_dataset("tnbc", root=tmp_path)
 
 
 def test_a_split_without_images(tmp_path, pack, picture):
     pack(tmp_path / "bbbc038.zip", [{"id": "a", "split": "stage1_train"}], {"images/a.png": picture(1)})
     assert load_dataset("bbbc038", "stage1_train", tmp_path).ids == ("a",)
-    with pytest.raises(DataError, match="no image of bbbc038 is in split test of caicedo2019"):
+    with pytest.raises(DataError, match=r"no image of bbbc038 is in split test of caicedo2019"):
         load_dataset("bbbc038", "test", tmp_path, scheme="caicedo2019")
 
 

@@ -64,7 +64,7 @@ def test_a_truncated_archive_is_named(tmp_path, archive):
     packed, *_ = archive
     short = tmp_path / "short.zip"
     short.write_bytes(packed.path.read_bytes()[:-200])
-    with pytest.raises(DataError, match="short.zip: not a whole zip"):
+    with pytest.raises(DataError, match=r"short.zip: not a whole zip"):
         PackedArchive(short)
 
 
@@ -91,7 +91,7 @@ def test_an_archive_that_is_not_a_packed_dataset(tmp_path, pack, rows, entries, 
 
 def test_a_color_picture_is_no_label_map(tmp_path, pack, picture):
     path = pack(tmp_path / "c.zip", [{"id": "a"}], {"images/a.png": picture(1), "labels/a.png": picture(2)})
-    with pytest.raises(DataError, match="labels/a.png is a color picture"):
+    with pytest.raises(DataError, match=r"labels/a.png is a color picture"):
         PackedArchive(path).read("a")
 
 

@@ -71,11 +71,11 @@ def test_stacks_and_floats_are_refused(tmp_path, picture):
     with pytest.raises(DataError, match=r"stack.tif: holds a stack of shape \(7, 40, 50\)"):
         read_image(tmp_path / "stack.tif")
     tifffile.imwrite(tmp_path / "float.tif", np.zeros((40, 50), np.float32))
-    with pytest.raises(DataError, match="float.tif: expected 8- or 16-bit"):
+    with pytest.raises(DataError, match=r"float.tif: expected 8- or 16-bit"):
         read_image(tmp_path / "float.tif")
     frames = [Image.fromarray(picture(n)) for n in (1, 2)]
     frames[0].save(tmp_path / "moving.webp", save_all=True, append_images=frames[1:])
-    with pytest.raises(DataError, match="holds 2 pictures"):
+    with pytest.raises(DataError, match=r"holds 2 pictures"):
         read_image(tmp_path / "moving.webp")
 
 
@@ -101,5 +101,5 @@ def test_bad_label_arrays(tmp_path, array, message):
 
 
 def test_indices_above_255(tmp_path, save):
-    with pytest.raises(DataError, match="at most 255, got 256"):
+    with pytest.raises(DataError, match=r"at most 255, got 256"):
         read_indices(save(tmp_path / "a.png", np.array([[256]], np.uint16)))

@@ -61,7 +61,7 @@ def test_a_cache_that_cannot_be_written_does_no_harm(tmp_path, monkeypatch):
 
 
 def test_missing_file_is_named(tmp_path):
-    with pytest.raises(DataError, match="cannot read .*gone"):
+    with pytest.raises(DataError, match=r"cannot read .*gone"):
         roots.file_checksum(tmp_path / "gone")
 
 
@@ -73,5 +73,5 @@ def test_write_root_takes_the_first_that_can_be_written(tmp_path, monkeypatch):
     monkeypatch.setattr(roots.os, "access", lambda path, mode: path != first)
     assert roots.write_root() == second
     monkeypatch.setattr(roots.os, "access", lambda path, mode: False)
-    with pytest.raises(DataError, match="no data folder can be written"):
+    with pytest.raises(DataError, match=r"no data folder can be written"):
         roots.write_root()

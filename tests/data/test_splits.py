@@ -61,9 +61,9 @@ def test_images_of_unknown_group_stand_alone():
 def test_a_leak_is_found_and_named():
     groups = {"a": "patient 1", "b": "patient 2", "c": "patient 1", "d": ""}
     check_no_leak({"train": ["a", "c"], "test": ["b", "d"]}, groups)
-    with pytest.raises(DataError, match="group 'patient 1' is in both train and test"):
+    with pytest.raises(DataError, match=r"group 'patient 1' is in both train and test"):
         check_no_leak({"train": ["a", "b"], "test": ["c"]}, groups)
-    with pytest.raises(DataError, match="image 'd' is in both train and test"):
+    with pytest.raises(DataError, match=r"image 'd' is in both train and test"):
         check_no_leak({"train": ["d"], "test": ["d"]}, groups)
 
 

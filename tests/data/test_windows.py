@@ -57,10 +57,10 @@ def test_groups_pass_on_and_unknown_groups_become_the_image():
 
 @pytest.mark.parametrize("bad", [{"size": 0}, {"stride": 0}, {"min_class_share": 0}, {"min_class_share": 1.5}])
 def test_bad_sizes(bad):
-    with pytest.raises(DataError, match="windows: need size"):
+    with pytest.raises(DataError, match=r"windows: need size"):
         windows(make({"a": np.zeros((5, 5), np.uint8)}), **bad)
 
 
 def test_an_image_without_mask_is_named():
-    with pytest.raises(DataError, match="tissue: a has no mask"):
+    with pytest.raises(DataError, match=r"tissue: a has no mask"):
         windows(make({"a": np.zeros((5, 5), np.uint8)}), masks=lambda _: None)
