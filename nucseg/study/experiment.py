@@ -34,7 +34,8 @@ class Row:
     row : str
         The row's name in that table, as printed.
     dataset, split : str
-        What is measured; names of :func:`nucseg.data.load_dataset`.
+        What is measured; names of :func:`nucseg.data.load_dataset`, or split ``"all"`` for every image that the
+        scheme divides.
     supervision : str
         The annotation used (``"all dots"``, ``"10 % dots"``, ``"masks"``).
     measure : callable
@@ -131,7 +132,8 @@ def run_row(slug, row, profile="full", *, images=None, root=None, force=False):
     """
     if profile == "full" and images is not None:
         raise DataError("the full profile runs on all images; use another profile for a part of them")
-    dataset = load_dataset(row.dataset, row.split, root, scheme=row.scheme)[:images]
+    split = None if row.split == "all" else row.split
+    dataset = load_dataset(row.dataset, split, root, scheme=row.scheme)[:images]
     path = record_path(slug, row, profile)
     identity = {
         **row.describe(),
