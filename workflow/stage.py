@@ -18,6 +18,7 @@ import nbformat
 import yaml
 from pair import notebook_text
 from places import BUILD, ROOT, chapters, executed, pages
+from reference import write_reference
 from repository import repository
 from run_report import run_record, run_report
 from student import without_solutions
@@ -162,6 +163,7 @@ def stage(profile, root=ROOT, build=BUILD):
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder)
         lay_out(profile, target, root, build)
+        write_reference(target)
         generate(target, root)
         missing = [
             name

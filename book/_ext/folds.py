@@ -49,7 +49,7 @@ def _open_title(translator, node):
 
 def _close_title(translator, node):
     del node
-    translator.body.append("</summary>\n")
+    translator.body.append('<span class="fold-hint" aria-hidden="true"></span></summary>\n')
 
 
 def setup(app):
