@@ -1,5 +1,6 @@
 """Fetch a release where a stable public address is known; elsewhere say where to ask."""
 
+import zipfile
 from dataclasses import dataclass
 
 import pooch
@@ -90,8 +91,26 @@ def download(name, root=None, progress=True, say=print):
 
 def _fetch(remote, folder, progress, info):
     fetcher = pooch.HTTPDownloader(progressbar=progress, timeout=60)
+    pooch.get_logger().setLevel("WARNING")  # its advice on checksums is meant for authors
     try:
         pooch.retrieve(remote.url, remote.known_hash, fname=remote.file, path=folder, downloader=fetcher)
+        if remote.known_hash is None:
+            _check_structure(folder / remote.file)
     except (OSError, ValueError) as error:
         raise DataError(f"{remote.url} could not be fetched ({error}); by hand: {info.obtain}, "
                         f"then: nucseg data prepare {info.name} PATH") from error
+
+
+def _check_structure(path):
+    """Remove a file that is plainly not what its name says: a web page, an empty file, a damaged archive."""
+    if path.suffix == ".zip":
+        whole = zipfile.is_zipfile(path)
+        if whole:
+            with zipfile.ZipFile(path) as archive:
+                whole = archive.testzip() is None
+    else:
+        start = path.read_bytes()[:200].lstrip()
+        whole = bool(start) and not start.startswith(b"<")
+    if not whole:
+        path.unlink()
+        raise DataError(f"the server sent something else than {path.name}")

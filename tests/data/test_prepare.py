@@ -165,7 +165,7 @@ def test_consep(tmp_path, save, picture):
 
 def runs(mask):
     """Column-wise run lengths by brute force."""
-    flat, pairs, start = list(mask.T.ravel()) + [False], [], None
+    flat, pairs, start = [*mask.T.ravel(), False], [], None
     for position, inside in enumerate(flat, start=1):
         if inside and start is None:
             start = position
