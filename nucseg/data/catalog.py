@@ -99,6 +99,15 @@ class DatasetInfo:
     def scheme(self, name=None):
         """Return (name, Scheme) for a scheme name, the default one for None.
 
+        Parameters
+        ----------
+        name : str, optional
+            Name of a division; None for the default one.
+
+        Returns
+        -------
+        tuple of (str, Scheme)
+
         Raises
         ------
         UnknownNameError
@@ -114,6 +123,15 @@ class DatasetInfo:
 
 def dataset_info(name):
     """Return the :class:`DatasetInfo` of a dataset.
+
+    Parameters
+    ----------
+    name : str
+        Name of a dataset.
+
+    Returns
+    -------
+    DatasetInfo
 
     Raises
     ------

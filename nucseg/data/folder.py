@@ -84,6 +84,15 @@ def from_folder(path, pixel_size=None):
 def scan_folder(path):
     """Return which images, label maps and point files a folder holds (see :func:`from_folder`).
 
+    Parameters
+    ----------
+    path : path-like
+        The folder.
+
+    Returns
+    -------
+    FolderScan
+
     Raises
     ------
     DataError

@@ -85,6 +85,18 @@ class PackedArchive:
     def array(self, sample_id, part):
         """Return the pixels of one part ("image", "labels" or "mask"), None where the archive has none.
 
+        Parameters
+        ----------
+        sample_id : str
+            Name of the image.
+        part : {"image", "labels", "mask"}
+            Which pixels.
+
+        Returns
+        -------
+        numpy.ndarray, shape (H, W, 3) or (H, W), uint8 or uint16, optional
+            RGB, instance ids or class indices.
+
         Raises
         ------
         DataError

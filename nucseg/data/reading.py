@@ -81,6 +81,15 @@ def read_labels(path, name=None):
 def read_indices(path):
     """Return a class mask file as (H, W) uint8 indices, without turning palette colors into RGB.
 
+    Parameters
+    ----------
+    path : path-like
+        A PNG, TIFF or NPY file.
+
+    Returns
+    -------
+    numpy.ndarray, shape (H, W), uint8
+
     Raises
     ------
     DataError

@@ -43,6 +43,16 @@ def data_root(root=None):
 def write_root(root=None):
     """Return the first of :func:`data_roots` that can be written, where ``prepare`` puts an archive.
 
+    Parameters
+    ----------
+    root : path-like, optional
+        As :func:`data_roots`.
+
+    Returns
+    -------
+    pathlib.Path
+        It need not exist yet.
+
     Raises
     ------
     DataError
@@ -79,6 +89,17 @@ def find_archive(info, root=None):
 def require_archive(info, root=None):
     """Return the path of a dataset's packed archive.
 
+    Parameters
+    ----------
+    info : DatasetInfo
+        The dataset.
+    root : path-like, optional
+        As :func:`data_roots`.
+
+    Returns
+    -------
+    pathlib.Path
+
     Raises
     ------
     DataError
@@ -94,6 +115,16 @@ def require_archive(info, root=None):
 
 def file_checksum(path):
     """Return the SHA-256 of a file as hexadecimal digits, remembered by path, size and modification time.
+
+    Parameters
+    ----------
+    path : path-like
+        The file; read in pieces, so that its size does not matter.
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits.
 
     Raises
     ------

@@ -77,8 +77,12 @@ def group_folds(ids, groups, k=5, seed=12, order="test-val"):
         Image ids; their order does not matter.
     groups : mapping of str to str
         Group (patient, organ ...) of each id; "" means a group of its own.
-    k, seed, order
-        As :func:`image_folds`.
+    k : int
+        Number of parts, 3 or more.
+    seed : int
+        Seed of the order among groups of one size.
+    order : {"val-test", "test-val"}
+        As in :func:`image_folds`.
 
     Returns
     -------

@@ -20,6 +20,15 @@ def find(folders):
     Images without any annotation are left out: stage 1 test without its solution, and those of stage 2 that
     the solution marks as ignored.
 
+    Parameters
+    ----------
+    folders : list of pathlib.Path
+        Where to search, with everything below.
+
+    Returns
+    -------
+    list of Item
+
     Raises
     ------
     DataError

@@ -12,6 +12,15 @@ from nucseg.errors import DataError
 def find(folders):
     """Return the items of a release: ``Train`` and ``Test``, each with ``Images/*.png`` and ``Labels/*.mat``.
 
+    Parameters
+    ----------
+    folders : list of pathlib.Path
+        Where to search, with everything below.
+
+    Returns
+    -------
+    list of Item
+
     Raises
     ------
     DataError
@@ -41,6 +50,15 @@ def _number(item):
 
 def read_instance_map(path):
     """Return the ``inst_map`` of a CoNSeP label file as (H, W) int32.
+
+    Parameters
+    ----------
+    path : path-like
+        A MATLAB file; whole numbers stored as decimals are accepted.
+
+    Returns
+    -------
+    numpy.ndarray, shape (H, W), int32
 
     Raises
     ------

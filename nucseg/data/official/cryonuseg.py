@@ -16,6 +16,15 @@ def find(folders):
     The maps are those of ``label masks modify``, in which overlaps belong to one nucleus (``label masks``
     sums the ids there). Older copies have that folder at the top instead of under the annotator.
 
+    Parameters
+    ----------
+    folders : list of pathlib.Path
+        Where to search, with everything below.
+
+    Returns
+    -------
+    list of Item
+
     Raises
     ------
     DataError

@@ -64,6 +64,17 @@ def files(folders, *suffixes):
 def index(paths, what):
     """Return a mapping of stem to path.
 
+    Parameters
+    ----------
+    paths : iterable of pathlib.Path
+        The files.
+    what : str
+        What the files are, for the message.
+
+    Returns
+    -------
+    dict of str to pathlib.Path
+
     Raises
     ------
     DataError

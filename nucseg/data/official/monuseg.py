@@ -18,6 +18,15 @@ SHIFT = -0.99
 def find(folders):
     """Return the items of a release: every TIFF (or PNG) image that has an XML file of the same name.
 
+    Parameters
+    ----------
+    folders : list of pathlib.Path
+        Where to search, with everything below.
+
+    Returns
+    -------
+    list of Item
+
     Raises
     ------
     DataError

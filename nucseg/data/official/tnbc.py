@@ -15,6 +15,15 @@ _SPLITS = (("train", range(1, 7)), ("val", range(7, 9)), ("test", range(9, 12)))
 def find(folders):
     """Return the items of a release: each ``Slide_XX`` image with the ``GT_XX`` mask of the same name.
 
+    Parameters
+    ----------
+    folders : list of pathlib.Path
+        Where to search, with everything below.
+
+    Returns
+    -------
+    list of Item
+
     Raises
     ------
     DataError
