@@ -16,7 +16,6 @@ from nucseg.metrics.f1 import (
     match_counts,
     match_counts_greedy,
 )
-from nucseg.metrics.image_statistics import NucleiContrast, nuclei_contrast
 from nucseg.metrics.jaccard import aji, aji_plus, aji_release
 from nucseg.metrics.object_dice import object_dice, object_dice_half, object_dice_half_both
 from nucseg.metrics.panoptic import PanopticQuality, panoptic_quality, sq_matched
@@ -32,10 +31,10 @@ from nucseg.metrics.small_cells import (
 
 __all__ = [
     "SMALL_AREA", "TEN_THRESHOLDS", "ContingencyTable", "DetectionScores", "Interval", "MatchCounts",
-    "NucleiContrast", "PairedTest", "PanopticQuality", "PixelScores", "SemanticScores", "SmoothedScores",
+    "PairedTest", "PanopticQuality", "PixelScores", "SemanticScores", "SmoothedScores",
     "UnitMean", "aji", "aji_plus", "aji_release", "as_table", "bootstrap_interval", "detection_scores",
     "detection_scores_greedy", "f1_at_iou", "f1_of_masks", "holm", "match_counts", "match_counts_greedy",
-    "mean_over_units", "nuclei_contrast", "object_dice", "object_dice_half", "object_dice_half_both",
+    "mean_over_units", "object_dice", "object_dice_half", "object_dice_half_both",
     "paired_t_test", "panoptic_quality", "pixel_scores", "pixel_scores_smoothed", "semantic_scores",
     "small_cells", "small_cells_gt_driven", "small_cells_pair_driven", "sq_matched",
 ]

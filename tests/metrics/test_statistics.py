@@ -1,4 +1,4 @@
-"""Means with undefined units, intervals, tests, and image statistics."""
+"""Means with undefined units, intervals, tests."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from nucseg.errors import DataError
-from nucseg.metrics import bootstrap_interval, holm, mean_over_units, nuclei_contrast, paired_t_test
+from nucseg.metrics import bootstrap_interval, holm, mean_over_units, paired_t_test
 
 nan = float("nan")
 VALUES = st.lists(st.floats(0, 1), min_size=3, max_size=20)
@@ -91,45 +91,3 @@ def test_tests_need_pairs():
         paired_t_test([1, 2], [1, 2, 3])
     with pytest.raises(DataError, match="level"):
         paired_t_test([1, 2], [1, 3], level=2)
-
-
-def test_contrast_of_flat_nuclei():
-    """Nuclei of 50 and 150 on 200, areas 4 and 12: mean difference -(4 * 150 + 12 * 50) / 16."""
-    image, labels = np.full((30, 30, 3), 200, np.uint8), np.zeros((30, 30), int)
-    labels[2:4, 2:4], labels[20:23, 20:24] = 5, 9
-    image[labels == 5], image[labels == 9] = 50, 150
-    contrast = nuclei_contrast(image, labels)
-    assert contrast.background_difference == pytest.approx(-75)
-    assert contrast.absolute_difference == pytest.approx(75)
-    assert contrast.standard_deviation == 0
-
-
-def test_absolute_difference_keeps_opposite_channels_apart():
-    image, labels = np.full((9, 9, 3), 100, np.uint8), np.zeros((9, 9), int)
-    labels[4, 4], image[4, 4] = 1, (130, 70, 100)
-    contrast = nuclei_contrast(image, labels)
-    assert (contrast.background_difference, contrast.absolute_difference) == (0, 20)
-
-
-def test_ring_has_the_width_asked_for():
-    """One pixel of value 0; a frame at distance 4 is seen by a ring of 5, not by one of 3."""
-    image, labels = np.zeros((21, 21, 3), np.uint8), np.zeros((21, 21), int)
-    labels[10, 10], image[10, 14] = 1, 255
-    assert nuclei_contrast(image, labels, ring=3).background_difference == 0
-    assert nuclei_contrast(image, labels, ring=5).background_difference < 0
-
-
-def test_spread_inside_a_nucleus():
-    image, labels = np.zeros((9, 9, 3), np.uint8), np.zeros((9, 9), int)
-    labels[4, 4:6], image[4, 5] = 3, 20
-    assert nuclei_contrast(image, labels).standard_deviation == 10
-
-
-def test_contrast_needs_nuclei_and_one_size():
-    image = np.zeros((9, 9, 3), np.uint8)
-    assert np.isnan(nuclei_contrast(image, np.zeros((9, 9), int))).all()
-    assert np.isnan(nuclei_contrast(image, np.ones((9, 9), int))).all()
-    with pytest.raises(DataError, match="one size"):
-        nuclei_contrast(image, np.zeros((8, 9), int))
-    with pytest.raises(DataError, match="ring"):
-        nuclei_contrast(image, np.ones((9, 9), int), ring=0)
