@@ -12,7 +12,7 @@ import zipfile
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from nucseg.data.sample import Sample
 from nucseg.errors import DataError
@@ -62,7 +62,7 @@ class PackedArchive:
     def _bytes(self, name):
         try:
             return self._zip().read(name)
-        except (OSError, zipfile.BadZipFile, KeyError, EOFError) as error:
+        except (OSError, zipfile.BadZipFile, KeyError, EOFError, RuntimeError) as error:
             raise DataError(f"{self.path}: cannot read {name} ({error}); prepare it again") from error
 
     def _read_table(self):
@@ -109,7 +109,9 @@ class PackedArchive:
             with Image.open(io.BytesIO(self._bytes(name))) as picture:
                 # Palette masks hold the class as index: converting to RGB would lose it.
                 pixels = np.array(picture.convert("RGB") if part == "image" else picture)
-        except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        except DataError:
+            raise
+        except Exception as error:  # decoders raise whatever they met in a damaged file
             raise DataError(f"{self.path}: cannot decode {name} ({error})") from error
         if part != "image" and pixels.ndim != 2:
             raise DataError(f"{self.path}: {name} is a color picture, expected one index per pixel")

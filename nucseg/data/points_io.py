@@ -66,7 +66,7 @@ def read_points(path, shape=None, pixel_size=None):
             raise DataError(f"{path}: unknown kind of point file; known are {', '.join(POINT_SUFFIXES)}")
     except DataError:
         raise
-    except (OSError, ValueError, LookupError, TypeError, zipfile.BadZipFile, EOFError) as error:
+    except Exception as error:  # parsers raise whatever they met in a damaged file
         raise DataError(f"{path}: cannot be read as points ({type(error).__name__}: {error})") from error
     return as_points(points, shape, str(path))
 

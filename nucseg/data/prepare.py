@@ -2,6 +2,7 @@
 
 import csv
 import io
+import time
 import zipfile
 from collections import Counter
 from pathlib import Path
@@ -22,6 +23,7 @@ _READERS = {
     "luad-histoseg": tissue.find_luad,
 }
 _STAMP = (1980, 1, 1, 0, 0, 0)  # one fixed time, so that equal input gives an equal archive
+_STALE = 3600  # seconds since the last write after which an unfinished archive is taken for abandoned
 
 
 def prepare(name, path, root=None, progress=True):
@@ -71,9 +73,10 @@ def prepare(name, path, root=None, progress=True):
 
 
 def _remove_leftovers(target):
-    """A killed run cannot clean up after itself: the next one does (see nucseg.atomic for the name)."""
+    """A killed run cannot clean up after itself: a later one does (see nucseg.atomic for the name)."""
     for leftover in target.parent.glob(f".{target.stem}.*.part{target.suffix}"):
-        leftover.unlink(missing_ok=True)
+        if time.time() - leftover.stat().st_mtime > _STALE:  # a younger one may belong to a run going on
+            leftover.unlink(missing_ok=True)
 
 
 def _write(path, items, info, progress):

@@ -11,7 +11,6 @@ from nucseg.errors import DataError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 LABEL_SUFFIXES = (".png", ".tif", ".tiff", ".npy")
-_BROKEN = (OSError, ValueError, SyntaxError, KeyError, IndexError, TypeError, Image.DecompressionBombError)
 
 
 def read_image(path):
@@ -34,14 +33,14 @@ def read_image(path):
         Unreadable, truncated, more than one page, or pixels that are neither 8- nor 16-bit; names the file.
     """
     pixels = _decode(path, as_color=True)
-    notes = []
+    image, notes = as_image(pixels, str(path)), []
     if pixels.ndim == 2 or pixels.shape[2] == 1:
         notes.append("gray, repeated over three channels")
     elif pixels.shape[2] == 4:
         notes.append("alpha channel dropped")
     if pixels.dtype == np.uint16:
         notes.append(f"16-bit (largest value {pixels.max()}), divided by 257 to 8-bit")
-    return as_image(pixels, str(path)), tuple(notes)
+    return image, tuple(notes)
 
 
 def read_labels(path, name=None):
@@ -67,7 +66,7 @@ def read_labels(path, name=None):
     if path.suffix.lower() == ".npy":
         try:
             pixels = np.load(path, allow_pickle=False)
-        except _BROKEN as error:
+        except Exception as error:  # numpy raises whatever its parser met
             raise DataError(f"{name}: cannot be read as an array ({error})") from error
     else:
         pixels = _decode(path, as_color=False)
@@ -109,7 +108,9 @@ def _decode(path, as_color):
         return _decode_with_pillow(path, as_color)
     except UnidentifiedImageError as error:
         raise DataError(f"{path}: not an image file, or damaged at its start") from error
-    except _BROKEN as error:
+    except DataError:
+        raise
+    except Exception as error:  # decoders raise whatever they met in a damaged file
         raise DataError(f"{path}: cannot be decoded, it may be truncated ({error})") from error
 
 
@@ -138,14 +139,13 @@ def _decode_tiff(path):
             pixels = container.series[0].asarray()
     except DataError:
         raise
-    except Exception as first:
-        # tifffile raises many kinds of error for damage and for missing codecs alike.
+    except Exception as first:  # damage and missing codecs alike
         try:
             return _decode_with_pillow(path, as_color=False)
-        except _BROKEN:
+        except Exception:
             raise OSError(str(first)) from first
     if pixels.ndim == 3 and pixels.shape[0] in (3, 4) and pixels.shape[2] not in (3, 4):
         pixels = np.moveaxis(pixels, 0, -1)
-    if pixels.ndim == 3 and pixels.shape[2] not in (1, 3, 4):
-        raise DataError(f"{path}: holds a stack of shape {pixels.shape}, expected one picture")
+    if pixels.ndim < 2 or (pixels.ndim == 3 and pixels.shape[2] not in (1, 3, 4)):
+        raise DataError(f"{path}: holds pixels of shape {pixels.shape}, expected one picture")
     return pixels

@@ -68,7 +68,7 @@ def test_files_of_another_kind(tmp_path, suffix):
 
 def test_stacks_and_floats_are_refused(tmp_path, picture):
     tifffile.imwrite(tmp_path / "stack.tif", np.zeros((7, 40, 50), np.uint8))
-    with pytest.raises(DataError, match=r"stack.tif: holds a stack of shape \(7, 40, 50\)"):
+    with pytest.raises(DataError, match=r"stack.tif: holds pixels of shape \(7, 40, 50\)"):
         read_image(tmp_path / "stack.tif")
     tifffile.imwrite(tmp_path / "float.tif", np.zeros((40, 50), np.float32))
     with pytest.raises(DataError, match=r"float.tif: expected 8- or 16-bit"):
@@ -103,3 +103,19 @@ def test_bad_label_arrays(tmp_path, array, message):
 def test_indices_above_255(tmp_path, save):
     with pytest.raises(DataError, match=r"at most 255, got 256"):
         read_indices(save(tmp_path / "a.png", np.array([[256]], np.uint16)))
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".webp", ".bmp"])
+def test_random_damage_ends_in_pixels_or_in_a_named_error(tmp_path, save, picture, rng, suffix):
+    content = save(tmp_path / f"a{suffix}", picture(1)).read_bytes()
+    for _ in range(40):
+        damaged = bytearray(content)
+        for position in rng.integers(0, min(len(content), 200), 3):
+            damaged[position] = rng.integers(256)
+        (tmp_path / f"b{suffix}").write_bytes(damaged[:rng.integers(1, len(content) + 1)])
+        try:
+            image, _ = read_image(tmp_path / f"b{suffix}")
+            assert image.dtype == np.uint8 and image.ndim == 3
+        except DataError as error:
+            assert f"b{suffix}" in str(error)
