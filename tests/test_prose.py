@@ -49,7 +49,7 @@ def test_resolves_can_say_no():
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
 def test_named_parts_of_the_library_exist(path):
-    names = set(re.findall(r"`(nucseg(?:\.\w+)+)`", read(path)))
+    names = set(re.findall(r"`~?(nucseg(?:\.\w+)+)`", read(path)))
     assert not [name for name in names if not resolves(name)]
     if path.stem in ("notation", "metrics"):
         assert len(names) > 10, "the pattern finds too little to mean anything"

@@ -23,12 +23,12 @@ README_MARKS = ("<!-- results table: begin -->", "<!-- results table: end -->")
 
 
 def datasets_table():
-    """Return the datasets as a table: name, title, content, images, nuclei, pixels, license."""
+    """Return the datasets as a table: name, title, images, nuclei, pixels, license."""
     return pd.DataFrame([
         {
-            "Name in code": f"`{info.name}`", "Dataset": info.title, "What it shows": info.content,
-            "Images": info.images or "any number", "Nuclei": f"{info.objects:,}" if info.objects else "-",
-            "Size (px)": info.size, "License": info.license,
+            "Name in code": f"`{info.name}`", "Dataset": info.title,
+            "Images": f"{info.images:,}" if info.images else "any number",
+            "Nuclei": f"{info.objects:,}" if info.objects else "-", "Size (px)": info.size, "License": info.license,
         }
         for info in DATASETS.values()
     ])
@@ -177,8 +177,9 @@ def _escaped(text):
 
 
 def _write_csv(path, table):
+    # A cell that is a lone dash would be read as a list.
     with atomic_path(path) as temporary:
-        table.to_csv(temporary, index=False)
+        table.replace("-", r"\-").to_csv(temporary, index=False)
 
 
 def main(argv=None):
