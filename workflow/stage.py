@@ -6,6 +6,7 @@ The text of a page is that of the committed notebook, its outputs are those of t
 have the same code. Files that have not changed are left alone.
 """
 
+import hashlib
 import json
 import re
 import shutil
@@ -142,11 +143,10 @@ def generate(target, root=ROOT):
 
 
 def mirror(source, target):
-    """Make `target` equal to `source`, touching only files that differ; returns whether any did."""
+    """Make `target` equal to `source`, touching only files that differ."""
     wanted = {path.relative_to(source) for path in source.rglob("*") if path.is_file()}
     present = {path.relative_to(target) for path in target.rglob("*") if path.is_file()}
-    changed = sorted(present - wanted)
-    for name in changed:
+    for name in present - wanted:
         (target / name).unlink()
     for name in sorted(wanted):
         content = (source / name).read_bytes()
@@ -154,12 +154,10 @@ def mirror(source, target):
             continue
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         (target / name).write_bytes(content)
-        changed.append(name)
-    return bool(changed)
 
 
 def stage(profile, root=ROOT, build=BUILD):
-    """Bring ``_build/stage`` and ``_build/student`` up to date; returns whether anything changed."""
+    """Bring ``_build/stage`` and ``_build/student`` up to date."""
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder)
         lay_out(profile, target, root, build)
@@ -175,22 +173,30 @@ def stage(profile, root=ROOT, build=BUILD):
                 f"_toc.yml lists {missing[0]}, which is neither in the repository nor generated"
             )
         mirror(target / "_student", build / "student")
-        return mirror(target, build / "stage")
+        mirror(target, build / "stage")
+
+
+def digest(build=BUILD, root=ROOT):
+    """Return a SHA-256 over all that the site is made from: the staged tree, the docstrings, the builder itself."""
+    found = hashlib.sha256()
+    paths = [path for path in (build / "stage").rglob("*") if path.is_file()]
+    paths += [*(root / "nucseg").rglob("*.py"), root / "workflow" / "build_site.py", root / "requirements.lock"]
+    for path in sorted(paths):
+        found.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes() + b"\0")
+    return found.hexdigest()
 
 
 def main(arguments):
     """Stage a profile; returns the exit status."""
     try:
-        changed = stage(arguments[0])
+        stage(arguments[0])
     except NucsegError as error:
         print(f"stage: {error}", file=sys.stderr)
         return 1
-    # The build depends on this file, whose time moves only with the content of the tree.
-    stamp = BUILD / "stage.json"
-    if changed or not stamp.is_file():
-        write_json(
-            stamp, {"profile": arguments[0], "files": sum(p.is_file() for p in (BUILD / "stage").rglob("*"))}
-        )
+    # The site is built again when the content of this file changes.
+    stamp, content = BUILD / "stage.json", {"profile": arguments[0], "digest": digest()}
+    if not stamp.is_file() or json.loads(stamp.read_text(encoding="utf-8")) != content:
+        write_json(stamp, content)
     return 0
 
 
