@@ -48,25 +48,43 @@ def imported_modules(name):
     return {dotted for dotted in found if dotted != name and module_path(dotted) is not None}
 
 
-def import_closure(name):
-    """Return a module and all nucseg modules it depends on, directly or not, sorted."""
+def import_closure(name, without=()):
+    """Return a module and all nucseg modules it depends on, directly or not, sorted.
+
+    Parameters
+    ----------
+    name : str
+        Dotted name of the module to start from.
+    without : tuple of str
+        Packages or modules not to enter.
+
+    Returns
+    -------
+    list of str
+    """
     seen, todo = set(), [name]
     while todo:
         current = todo.pop()
         if current not in seen:
             seen.add(current)
-            todo.extend(imported_modules(current) - seen)
+            todo.extend(m for m in imported_modules(current) - seen if not _inside(m, without))
     return sorted(seen)
 
 
+def _inside(module, packages):
+    return any(module == package or module.startswith(f"{package}.") for package in packages)
+
+
 @lru_cache
-def library_digest(name):
+def library_digest(name, without=()):
     """Return a SHA-256 over the code that a module depends on, blind to comments, docstrings and blank lines.
 
     Parameters
     ----------
     name : str
         Dotted name of the module that makes the result (an experiment, usually).
+    without : tuple of str
+        Packages or modules that cannot change the result and are left out.
 
     Returns
     -------
@@ -74,7 +92,7 @@ def library_digest(name):
         64 hexadecimal digits, the same on every supported Python version.
     """
     digest = hashlib.sha256()
-    for module in import_closure(name):
+    for module in import_closure(name, without):
         digest.update(module.encode() + b"\0")
         digest.update(bare_code(module_path(module).read_text(encoding="utf-8")).encode() + b"\0")
     return digest.hexdigest()

@@ -66,6 +66,14 @@ class Row:
         words = (re.sub(r"[^a-z0-9]+", "-", part.lower()).strip("-") for part in parts)
         return ".".join([*words, f"s{self.seed}"])
 
+    def digest(self):
+        """Return the fingerprint of the code that the row's numbers depend on."""
+        # The runner only carries numbers; the catalog's effect is recorded as image ids and data checksum.
+        without = ["nucseg.study", "nucseg.data.facts", "nucseg.data.catalog"]
+        if not self.dataset.startswith("synthetic-"):
+            without.append("nucseg.data.synthetic")
+        return library_digest(self.measure.__module__, tuple(without))
+
     def describe(self):
         """Return what identifies the row and its settings, as JSON values."""
         names = ("experiment", "row", "dataset", "split", "scheme", "supervision", "seed")
@@ -140,7 +148,7 @@ def run_row(slug, row, profile="full", *, images=None, root=None, force=False):
         "profile": profile,
         "images": list(dataset.ids),
         "data_checksum": dataset.checksum,
-        "library_digest": library_digest(row.measure.__module__),
+        "library_digest": row.digest(),
     }
     if path.is_file() and not force:
         record = read_record(path)
@@ -200,7 +208,7 @@ def _state(slug, row):
     if any(record.get(name) != value for name, value in row.describe().items()):
         return "other settings"
     return (
-        "current" if record.get("library_digest") == library_digest(row.measure.__module__) else "other code"
+        "current" if record.get("library_digest") == row.digest() else "other code"
     )
 
 

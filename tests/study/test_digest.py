@@ -42,3 +42,13 @@ def test_digest_changes_with_a_dependency(monkeypatch, tmp_path):
     (package / "b.py").write_text("x = 2\n")
     assert now() != first
     digest.library_digest.cache_clear()
+
+
+def test_packages_left_out_are_not_entered():
+    full = digest.import_closure("nucseg.data.loading")
+    part = digest.import_closure("nucseg.data.loading", ("nucseg.data.synthetic",))
+    assert "nucseg.data.synthetic" in full and set(part) < set(full)
+    assert not any(module.startswith("nucseg.data.synthetic") for module in part)
+    assert digest.library_digest("nucseg.data.loading") != digest.library_digest(
+        "nucseg.data.loading", ("nucseg.data.synthetic",)
+    )

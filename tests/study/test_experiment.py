@@ -38,7 +38,7 @@ def study(monkeypatch, tmp_path):
         )
 
     monkeypatch.setattr(experiment, "load_dataset", load)
-    monkeypatch.setattr(experiment, "library_digest", lambda module: world["digest"])
+    monkeypatch.setattr(experiment, "library_digest", lambda module, without=(): world["digest"])
     for module in (experiment, tables):
         monkeypatch.setattr(module, "results_folder", lambda slug: tmp_path / "results" / slug)
         monkeypatch.setattr(module, "runs_folder", lambda slug: tmp_path / "runs" / slug)

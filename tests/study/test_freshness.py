@@ -5,7 +5,6 @@ import csv
 import pytest
 
 from nucseg.study import experiment
-from nucseg.study.digest import library_digest
 from nucseg.study.paths import repository_root
 from nucseg.study.records import read_record
 from nucseg.study.tables import RUN_COLUMNS, tidy
@@ -35,7 +34,7 @@ def test_record_was_made_by_this_code(slug, row):
     if path.name in stale():
         assert stale()[path.name].strip(), "a stale record needs its reason"
         return
-    assert record["library_digest"] == library_digest(row.measure.__module__), (
+    assert record["library_digest"] == row.digest(), (
         f"{path.name} was made by other code: run 'nucseg experiment run {slug}', or list it in results/stale.csv"
     )
 
