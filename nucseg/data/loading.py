@@ -1,6 +1,5 @@
 """One door to every dataset by name."""
 
-import importlib
 from dataclasses import replace
 
 from nucseg.data import roots
@@ -59,7 +58,9 @@ def load_dataset(name, split=None, root=None, *, scheme=None):
             f"{name} ({scheme}) has no split {split!r}; its splits: {', '.join(division.splits)}"
         )
     if info.synthetic:
-        return importlib.import_module("nucseg.data.synthetic").synthetic_dataset(name, split)
+        from nucseg.data.synthetic import synthetic_dataset
+
+        return synthetic_dataset(name, split)
     archive = _archive(info, root)
     if scheme == "windows":
         return _windows(info, archive, split)
