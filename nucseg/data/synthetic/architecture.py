@@ -86,9 +86,7 @@ def draw_architecture(rng, shape, epithelium, lumens, vessels, nest=30.0, wavine
         3.1 - 0.45 * looseness,
     )
     cleft *= ramp(-depth, 1, 5)
-    seam = np.exp(-(((depth + 2.0) / 2.0) ** 2)) * ramp(
-        smooth_noise(rng, shape, 18), 1.1 - 0.4 * looseness, 1.6
-    )
+    seam = np.exp(-(((depth + 2.0) / 2.0) ** 2)) * ramp(smooth_noise(rng, shape, 18), 1.1 - 0.4 * looseness, 1.6)
     foci = np.exp(1.6 * smooth_noise(rng, shape, 38)).astype(np.float32)
     vessel = _vessels(rng, shape, depth, vessels)
     return Architecture(

@@ -59,8 +59,8 @@ def draw_chromatin(rng, kind, style):
     """
     soft = float(np.clip(rng.gamma(3.0, 0.36), 0.4, 2.8))
     if kind == "lymphocyte":
-        amount = 1.15 * rng.lognormal(0, 0.14)
-        return Chromatin(amount, 0.15 * rng.random(), 0.22 * style.chromatin, soft, 0)
+        amount = 1.12 * rng.lognormal(0, 0.14)
+        return Chromatin(amount, 0.15 * rng.random(), 0.30 * style.chromatin, soft, 0)
     if kind == "fibroblast":
         amount = 0.85 * rng.lognormal(0, 0.25)
         return Chromatin(amount, 0.5 * rng.random(), 0.2 * style.chromatin, soft, 0)
@@ -68,9 +68,9 @@ def draw_chromatin(rng, kind, style):
     # A few shrunken, evenly dark nuclei occur in any tumor.
     if rng.random() < 0.06:
         return Chromatin(1.2 * rng.lognormal(0, 0.1), 0.0, 0.08, soft, 0)
-    amount = (1.0 - 0.32 * pale) * rng.lognormal(0, 0.15)
+    amount = (0.97 - 0.32 * pale) * rng.lognormal(0, 0.15)
     nucleoli = int(rng.poisson(0.3 + 1.1 * pale))
-    return Chromatin(amount, pale, 0.30 * style.chromatin, soft, min(nucleoli, 3))
+    return Chromatin(amount, pale, 0.38 * style.chromatin, soft, min(nucleoli, 3))
 
 
 def concentration(rng, look, depth, radius, grain, window):
@@ -119,4 +119,4 @@ def _nucleolus(rng, depth, radius):
     y = np.arange(radius.shape[0], dtype=np.float32)[:, None] - row
     x = np.arange(radius.shape[1], dtype=np.float32)[None, :] - column
     size = rng.uniform(1.0, 1.9)
-    return rng.uniform(0.5, 1.0) * np.exp(-(x * x + y * y) / (2 * size * size)) * ramp(depth, 0, 2)
+    return rng.uniform(0.6, 1.2) * np.exp(-(x * x + y * y) / (2 * size * size)) * ramp(depth, 0, 2)

@@ -78,9 +78,7 @@ def synthetic_dataset(name, split=None, *, count=None, seed=0, config=None):
     def read(image_id):
         part, index = images[image_id]
         patient = _draw_seed(name, seed, "patient", part, index // IMAGES_PER_PATIENT)
-        sample = render(
-            dataclasses.replace(config, patient=patient), _draw_seed(name, seed, "image", part, index)
-        )
+        sample = render(dataclasses.replace(config, patient=patient), _draw_seed(name, seed, "image", part, index))
         return dataclasses.replace(sample, id=image_id, group=groups[image_id])
 
     return Dataset(name, list(images), read, groups, _checksum(name, seed, config))

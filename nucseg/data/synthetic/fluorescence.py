@@ -13,7 +13,7 @@ from nucseg.data.synthetic.noise import ramp, smooth_noise
 from nucseg.data.synthetic.shapes import draw_outline, patch_window
 from nucseg.seeding import generator
 
-_TRIES = 60
+_TRIES = 120
 
 
 @dataclass(frozen=True)
@@ -23,9 +23,7 @@ class FluorescenceConfig(Knobs):
     size: int = knob(256, "px", 64, 4096)  # height and width of the image
     nuclei: int = knob(28, "nuclei", 0, 20000)  # in the image; fewer only where no room is left
     touching: float = knob(0.2, "share of nuclei", 0, 1)  # nuclei that touch another nucleus
-    clumping: float = knob(
-        0.5, "share of contacts", 0, 1
-    )  # contacts that enlarge a clump instead of making a pair
+    clumping: float = knob(0.5, "share of contacts", 0, 1)  # contacts that enlarge a clump instead of making a pair
     overlap: int = knob(2, "px", 0, 8)  # how far a touching nucleus is pushed behind its neighbor
     gap: int = knob(1, "px", 1, 3)  # least background between nuclei that do not touch
     radius: float = knob(8.5, "px", 4, 60)  # mean radius of nuclei
@@ -41,12 +39,8 @@ class FluorescenceConfig(Knobs):
     blur: float = knob(1.0, "px", 0, 8)  # standard deviation of the optical blur
     photons: float = knob(8.0, "photons per gray level", 0.05, 1000)  # fewer photons, more shot noise
     read_noise: float = knob(0.6, "gray levels", 0, 20)  # standard deviation of the camera's own noise
-    variation: float = knob(
-        1.0, "relative", 0, 2
-    )  # differences between experiments: size, brightness, exposure
-    patient: int = knob(
-        None, "patient", 0, 2**63
-    )  # seed of all that an experiment shares; None: the image seed
+    variation: float = knob(1.0, "relative", 0, 2)  # differences between experiments: size, brightness, exposure
+    patient: int = knob(None, "patient", 0, 2**63)  # seed of all that an experiment shares; None: the image seed
 
 
 def render_fluorescence(config=None, seed=0):
@@ -78,22 +72,20 @@ def render_fluorescence(config=None, seed=0):
     gray = counts + config.read_noise * rng.standard_normal(light.shape)
     gray = np.clip(np.rint(gray), 0, 255).astype(np.uint8)
     meta = {"kinds": tuple(nucleus.kind for nucleus in layout.nuclei), "patient": patient}
-    return Sample(
-        f"synthetic-fluorescence-{seed}", gray, layout.labels, group=f"patient-{patient}", meta=meta
-    )
+    return Sample(f"synthetic-fluorescence-{seed}", gray, layout.labels, group=f"patient-{patient}", meta=meta)
 
 
 def _experiment(patient, config):
     """Factor on radii, brightness of nuclei and of the background, and blur of one experiment."""
     rng = generator(patient, "fluorescence", "experiment")
-    spread = config.variation * np.array([0.42, 0.45, 0.45, 0.3])
+    spread = config.variation * np.array([0.36, 0.45, 0.45, 0.3])
     factors = np.exp(spread * np.clip(rng.standard_normal(4), -2, 2))
     settings = np.array([1, config.brightness, config.background, config.blur])
     return tuple(float(value) for value in settings * factors)
 
 
 def _populate(rng, config, radius):
-    layout = Layout((config.size, config.size), config.gap)
+    layout = Layout((config.size, config.size), config.gap, min_area=12)
     # Cells grow in patches: positions follow a smooth density.
     density = np.exp(0.7 * smooth_noise(rng, layout.labels.shape, config.size / 6))
     for _ in range(config.nuclei):
@@ -107,9 +99,7 @@ def _populate(rng, config, radius):
             scale = max(scale * (0.55 if condensed else 1), 3)
             stretch = 1 + rng.gamma(2.0, 0.14)
             turn = rng.uniform(0, np.pi)
-            outline = draw_outline(
-                rng, scale * stretch**0.5, scale / stretch**0.5, turn, config.roughness, 0.12
-            )
+            outline = draw_outline(rng, scale * stretch**0.5, scale / stretch**0.5, turn, config.roughness, 0.12)
             wanted = layout.nuclei and layout.touching_share() < config.touching
             if wanted and _touch(rng, layout, kind, outline, config):
                 break
@@ -134,11 +124,7 @@ def _nuclei(rng, layout, config, brightness):
     for nucleus in layout.nuclei:
         depth, radius = nucleus.outline.depth()
         window, part = patch_window(nucleus.row, nucleus.column, depth.shape[0] // 2, light.shape)
-        level = (
-            brightness
-            * rng.lognormal(0, config.brightness_spread)
-            * (2.4 if nucleus.kind == "condensed" else 1)
-        )
+        level = brightness * rng.lognormal(0, config.brightness_spread) * (2.4 if nucleus.kind == "condensed" else 1)
         # Nuclei are domes: thicker, hence brighter, in the middle.
         dome = 0.72 + 0.28 * np.sqrt(np.clip(1 - radius[part] ** 2, 0, 1))
         spots = 0.10 * grain.fine[window] + 0.16 * grain.middle[window] + 0.14 * grain.coarse[window]

@@ -32,7 +32,7 @@ def draw_ground(rng, scene, style, labels):
     far, owner = far.astype(np.float32), labels[rows, columns]
     near = np.exp(-far / 8)
     cell_h, cell_e = _cytoplasm(rng, style, noise, far, owner, near)
-    stroma_h, stroma_e = _stroma(scene, noise, near)
+    stroma_h, stroma_e = _stroma(style, scene, noise, near)
     inside = ramp(scene.depth + 1.5 * noise[2.0], -1.5, 1.5)
     # No nucleus is bare: a rim of cytoplasm bulges into whatever is empty beside it.
     tissue = 1 - np.clip(scene.open, 0, 1) * ramp(far + noise[2.0], 2.0, 6.0)
@@ -69,7 +69,7 @@ def _cytoplasm(rng, style, noise, far, owner, near):
     return h * keep, e * keep
 
 
-def _stroma(scene, noise, near):
+def _stroma(style, scene, noise, near):
     """Hematoxylin and eosin of fibers, with bluish ground substance around cells and in patches."""
     # Fibrils are thin dark lines between paler bundles.
     fibril = ramp(scene.fine + 0.4 * noise[2.0], 0.5, 2.0)
@@ -77,7 +77,7 @@ def _stroma(scene, noise, near):
     e = 0.37 * (1 + fiber + 0.09 * noise[12.0] + 0.09 * noise[0.9] + 0.10 * noise[2.0])
     loose = ramp(noise[45.0] + 0.4 * noise[12.0], 0.2, 1.4)
     e = e * (1 - 0.45 * loose * (1 + 0.4 * noise[2.0] + 0.5 * scene.fine))
-    h = 0.15 * (1 + 0.2 * scene.coarse + 0.3 * noise[2.0] + 0.8 * fibril) + 0.05 * loose
+    h = style.ground * (1 + 0.2 * scene.coarse + 0.2 * noise[2.0] + 0.15 * fibril) + 0.05 * loose
     return h + 0.12 * near * np.minimum(scene.foci, 2) / 2, e
 
 

@@ -23,10 +23,8 @@ class HEConfig(Knobs):
 
     size: int = knob(512, "px", 64, 4096)  # height and width of the image
     nuclei: int = knob(150, "nuclei", 0, 20000)  # in the image; fewer only where no room is left
-    touching: float = knob(0.3, "share of nuclei", 0, 1)  # nuclei that touch another nucleus
-    clumping: float = knob(
-        0.4, "share of contacts", 0, 1
-    )  # contacts that enlarge a clump instead of making a pair
+    touching: float = knob(0.28, "share of nuclei", 0, 1)  # nuclei that touch another nucleus
+    clumping: float = knob(0.4, "share of contacts", 0, 1)  # contacts that enlarge a clump instead of making a pair
     overlap: int = knob(2, "px", 0, 8)  # how far a touching nucleus is pushed behind its neighbor
     gap: int = knob(2, "px", 1, 3)  # least background between nuclei that do not touch
     radius: float = knob(11.5, "px", 4, 30)  # mean radius of epithelial nuclei
@@ -35,20 +33,16 @@ class HEConfig(Knobs):
     lymphocytes: float = knob(0.22, "share of nuclei", 0, 1)  # small, round, dark
     fibroblasts: float = knob(0.18, "share of nuclei", 0, 1)  # elongated, along stroma fibers
     epithelium: float = knob(0.5, "share of area", 0, 1)  # nests and glands; the rest is stroma
-    glands: float = knob(0.5, "share of epithelium", 0, 1)  # with a lumen; the rest is solid
+    glands: float = knob(0.4, "share of epithelium", 0, 1)  # with a lumen; the rest is solid
     vessels: float = knob(0.8, "vessels", 0, 20)  # expected number of small vessels with red blood cells
     hematoxylin: float = knob(1.0, "relative", 0.2, 3)  # strength of the nuclear stain
     eosin: float = knob(1.0, "relative", 0.2, 3)  # strength of the counterstain
     chromatin: float = knob(1.0, "relative", 0, 2)  # strength of granules, rims and nucleoli
-    ghosts: float = knob(
-        0.06, "share of nuclei", 0, 1
-    )  # blurred nuclei of another focal plane, not in the truth
+    ghosts: float = knob(0.06, "share of nuclei", 0, 1)  # blurred nuclei of another focal plane, not in the truth
     blur: float = knob(0.7, "px", 0, 6)  # standard deviation of the optical blur
-    noise: float = knob(2.5, "gray levels", 0, 40)  # standard deviation of the camera noise in bright areas
+    noise: float = knob(3.0, "gray levels", 0, 40)  # standard deviation of the camera noise in bright areas
     variation: float = knob(1.0, "relative", 0, 2)  # differences between patients: stain, grade, architecture
-    patient: int = knob(
-        None, "patient", 0, 2**63
-    )  # seed of all that a patient's images share; None: the image seed
+    patient: int = knob(None, "patient", 0, 2**63)  # seed of all that a patient's images share; None: the image seed
 
 
 def render_he(config=None, seed=0):

@@ -28,6 +28,6 @@ def expose(rng, light, blur, noise):
     if noise > 0:
         grains = rng.standard_normal(light.shape, dtype=np.float32)
         # Color sensors interpolate between pixels, so noise is never white; the factor restores its strength.
-        grains = ndimage.gaussian_filter(grains, (0.45, 0.45, 0), truncate=3) * 1.6
+        grains = ndimage.gaussian_filter(grains, (0.45, 0.45, 0), truncate=3) * 1.35
         light = light + noise * np.sqrt(np.maximum(light, 8) / 255) * grains
     return np.clip(np.rint(light), 0, 255).astype(np.uint8)

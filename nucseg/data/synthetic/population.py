@@ -60,8 +60,7 @@ def _kinds(rng, style, count):
 def _weights(scene):
     """Density of each kind on the coarse grid; never all zero."""
     depth, lumen, glandular, empty, foci = (
-        field[::_STRIDE, ::_STRIDE]
-        for field in (scene.depth, scene.lumen, scene.glandular, scene.open, scene.foci)
+        field[::_STRIDE, ::_STRIDE] for field in (scene.depth, scene.lumen, scene.glandular, scene.open, scene.foci)
     )
     tissue = ramp(-empty, -0.5, 0)
     ring = ramp(depth, 3, 8) * ramp(-depth, -24, -15)
@@ -79,17 +78,11 @@ def _weights(scene):
 
 def _outline(rng, kind, scene, slope, row, column, style, config):
     """A random outline for one kind at one place."""
-    size = (
-        config.radius * style.scale * np.exp(config.pleomorphism * np.clip(rng.standard_normal(), -2.5, 2.5))
-    )
+    size = config.radius * style.scale * np.exp(config.pleomorphism * np.clip(rng.standard_normal(), -2.5, 2.5))
     if kind == "lymphocyte":
-        size = (
-            0.6 * config.radius * np.exp(0.6 * config.pleomorphism * np.clip(rng.standard_normal(), -2, 2))
-        )
+        size = 0.6 * config.radius * np.exp(0.6 * config.pleomorphism * np.clip(rng.standard_normal(), -2, 2))
         stretch = rng.uniform(1, 1.25)
-        return draw_outline(
-            rng, size * stretch**0.5, size / stretch**0.5, rng.uniform(0, np.pi), 0.9 * style.roughness
-        )
+        return draw_outline(rng, size * stretch**0.5, size / stretch**0.5, rng.uniform(0, np.pi), 0.9 * style.roughness)
     if kind == "fibroblast":
         stretch = rng.uniform(1.8, 4.2)
         angle = scene.angle[row, column] + 0.2 * rng.standard_normal()

@@ -28,9 +28,7 @@ def stamp_grid(rng, h, region, step, radius, stretch, amount, *, keep=1.0, angle
         How much paler the middle is, 0 to 1.
     """
     height, width = h.shape
-    rows, columns = np.meshgrid(
-        np.arange(step / 2, height, step), np.arange(step / 2, width, step), indexing="ij"
-    )
+    rows, columns = np.meshgrid(np.arange(step / 2, height, step), np.arange(step / 2, width, step), indexing="ij")
     count = rows.size
     rows = rows.ravel() + step * rng.uniform(-0.4, 0.4, count)
     columns = columns.ravel() + step * rng.uniform(-0.4, 0.4, count)
@@ -50,9 +48,7 @@ def _stamp(h, row, column, long, short, direction, level, pale):
     y = np.arange(r0, r0 + view.shape[0], dtype=np.float32)[:, None] - np.float32(row)
     x = np.arange(c0, c0 + view.shape[1], dtype=np.float32)[None, :] - np.float32(column)
     cos, sin = np.float32(np.cos(direction)), np.float32(np.sin(direction))
-    rho = np.sqrt(
-        ((cos * x + sin * y) / np.float32(long)) ** 2 + ((cos * y - sin * x) / np.float32(short)) ** 2
-    )
+    rho = np.sqrt(((cos * x + sin * y) / np.float32(long)) ** 2 + ((cos * y - sin * x) / np.float32(short)) ** 2)
     cover = ramp(-rho * np.float32(short), -np.float32(short) - 0.6, -np.float32(short) + 0.6)
     content = level * (1 - pale * ramp(-rho, -0.8, -0.2))
     np.maximum(view, (view * (1 - cover) + content * cover), out=view)

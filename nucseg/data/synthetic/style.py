@@ -8,7 +8,7 @@ from nucseg.seeding import generator
 
 # Typical hematoxylin, eosin and red blood cells in scanned slides: unit vectors of optical density (red, green,
 # blue). Scanner colors differ from the classical vectors, eosin above all: it takes more blue.
-TYPICAL_STAINS = np.array([[0.62, 0.69, 0.37], [0.15, 0.83, 0.52], [0.10, 0.77, 0.63]])
+TYPICAL_STAINS = np.array([[0.62, 0.69, 0.37], [0.11, 0.82, 0.55], [0.10, 0.77, 0.63]])
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ class Style:
         As in the configuration, varied.
     lymphocytes, fibroblasts : float
         Shares of nuclei, varied; at most 1 together.
-    basophilia : float
-        Hematoxylin in the cytoplasm.
+    basophilia, ground : float
+        Hematoxylin in the cytoplasm and in the stroma.
     membranes, vacuoles, halos : float
         Strength of cell borders, share of foamy cells, strength of the clear rim around nuclei.
     secretion : float
@@ -57,6 +57,7 @@ class Style:
     lymphocytes: float
     fibroblasts: float
     basophilia: float
+    ground: float
     membranes: float
     vacuoles: float
     halos: float
@@ -106,7 +107,7 @@ def draw_style(patient, config):
         hematoxylin=config.hematoxylin * overall * factor(0.18),
         eosin=config.eosin * overall * factor(0.22),
         eosin_loss=share(0.15, 0.15),
-        scale=factor(0.13),
+        scale=factor(0.16),
         vesicular=share(0.5, 0.4),
         chromatin=config.chromatin * factor(0.2),
         roughness=config.roughness * factor(0.3),
@@ -114,7 +115,8 @@ def draw_style(patient, config):
         glands=share(config.glands, 0.45),
         lymphocytes=lymphocytes,
         fibroblasts=fibroblasts,
-        basophilia=0.30 * factor(0.4),
+        basophilia=0.40 * factor(0.4),
+        ground=0.20 * factor(0.4),
         membranes=0.35 * factor(0.8),
         vacuoles=share(0.25, 0.35),
         halos=share(0.25, 0.25),

@@ -42,25 +42,17 @@ class TissueConfig(Knobs):
 
     size: int = knob(224, "px", 64, 2048)  # height and width of the image
     single: float = knob(0.2, "share of images", 0, 1)  # images of one class only; more makes the task easier
-    core: float = knob(
-        0.45, "share of a region", 0.05, 1
-    )  # with the full texture of its class; the rest is ambiguous
-    halo: float = knob(
-        0.8, "share of images", 0, 1
-    )  # bluish stroma beside tumor: a tumor cue outside the tumor
+    core: float = knob(0.45, "share of a region", 0.05, 1)  # with the full texture of its class; the rest is ambiguous
+    halo: float = knob(0.8, "share of images", 0, 1)  # bluish stroma beside tumor: a tumor cue outside the tumor
     halo_reach: float = knob(14.0, "px", 1, 60)  # how far the halo reaches
-    strays: float = knob(
-        0.6, "share", 0, 1
-    )  # density of lone lymphocytes in stroma where lymphocytes are tagged
+    strays: float = knob(0.6, "share", 0, 1)  # density of lone lymphocytes in stroma where lymphocytes are tagged
     strays_untagged: float = knob(0.05, "share", 0, 1)  # the same in images without the lymphocyte tag
     holes: float = knob(0.35, "share of images", 0, 1)  # with white background
     min_share: float = knob(0.04, "share of area", 0, 0.2)  # smallest area of a tagged class
     blur: float = knob(0.6, "px", 0, 4)  # standard deviation of the optical blur
-    noise: float = knob(3.0, "gray levels", 0, 40)  # standard deviation of the camera noise in bright areas
+    noise: float = knob(3.5, "gray levels", 0, 40)  # standard deviation of the camera noise in bright areas
     variation: float = knob(1.0, "relative", 0, 2)  # differences between patients: stain color and strength
-    patient: int = knob(
-        None, "patient", 0, 2**63
-    )  # seed of all that a patient's images share; None: the image seed
+    patient: int = knob(None, "patient", 0, 2**63)  # seed of all that a patient's images share; None: the image seed
 
 
 def render_tissue(config=None, seed=0):
@@ -117,9 +109,7 @@ def _regions(rng, config):
     present = combinations[rng.choice(len(combinations), p=chance)]
     shape, scale = (config.size, config.size), config.size / 224
     while True:
-        fields = [
-            smooth_noise(rng, shape, rng.uniform(18, 34) * scale) + rng.uniform(-0.35, 0.35) for _ in present
-        ]
+        fields = [smooth_noise(rng, shape, rng.uniform(18, 34) * scale) + rng.uniform(-0.35, 0.35) for _ in present]
         mask = np.array(present, np.uint8)[np.argmax(fields, axis=0)]
         if rng.random() < config.holes:
             field = smooth_noise(rng, shape, rng.uniform(8, 16) * scale)
