@@ -63,7 +63,7 @@ def real_he():
 
 @functools.cache
 def synthetic_he():
-    return describe(middle(synthetic_dataset("synthetic-he", "train", count=10), 1), stains=True)
+    return describe(middle(synthetic_dataset("synthetic-he", "train", count=8), 1), stains=True)
 
 
 @functools.cache
@@ -77,7 +77,7 @@ def real_fluorescence():
 
 @functools.cache
 def synthetic_fluorescence():
-    return describe((s.image, s.labels) for s in synthetic_dataset("synthetic-fluorescence", "train", count=30))
+    return describe((s.image, s.labels) for s in synthetic_dataset("synthetic-fluorescence", "train", count=16))
 
 
 def check_among(synthetic, real):

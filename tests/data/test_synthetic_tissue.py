@@ -8,7 +8,6 @@ from scipy import ndimage
 
 from nucseg.data.stain import separate_stains
 from nucseg.data.synthetic import TISSUE_CLASSES, TissueConfig, render_tissue
-from nucseg.data.synthetic.style import TYPICAL_STAINS
 
 PLAIN = TissueConfig(noise=0, blur=0, variation=0)
 TUMOR, NECROSIS, LYMPHOCYTES, STROMA, WHITE = range(5)
@@ -62,7 +61,7 @@ def test_cores_look_like_their_class_and_remainders_look_alike():
     stains = {"core": {}, "rest": {}}
     for seed in range(40):
         sample = render_tissue(PLAIN, seed)
-        amounts = separate_stains(sample.image, TYPICAL_STAINS[:2])
+        amounts = separate_stains(sample.image, sample.meta["stain_vectors"])
         for index in range(4):
             for part, where in (("core", sample.meta["core"]), ("rest", ~sample.meta["core"])):
                 pixels = amounts[(sample.mask == index) & where]
@@ -86,7 +85,7 @@ def test_halo_changes_nothing_but_the_stroma_beside_tumor():
     distance = ndimage.distance_transform_edt(without.mask != TUMOR)
     allowed = ndimage.binary_dilation((without.mask == STROMA) & (distance <= 14), iterations=4)
     assert not (changed & ~allowed).any()
-    bluer = [separate_stains(s.image, TYPICAL_STAINS[:2])[changed, 0].mean() for s in (without, with_halo)]
+    bluer = [separate_stains(s.image, s.meta["stain_vectors"])[changed, 0].mean() for s in (without, with_halo)]
     assert bluer[1] > bluer[0]
 
 
@@ -96,7 +95,7 @@ def test_strays_add_hematoxylin_to_stroma_alone():
     changed = (none.image != many.image).any(axis=2)
     assert changed.any()
     assert not (changed & ~ndimage.binary_dilation(none.mask == STROMA, iterations=6)).any()
-    amounts = [separate_stains(s.image, TYPICAL_STAINS[:2])[..., 0] for s in (none, many)]
+    amounts = [separate_stains(s.image, s.meta["stain_vectors"])[..., 0] for s in (none, many)]
     assert (amounts[1] - amounts[0])[changed].mean() > 0.1
 
 

@@ -5,7 +5,7 @@ import numpy as np
 from nucseg.data.synthetic.noise import ramp
 
 
-def stamp_grid(rng, h, region, step, radius, stretch, amount, *, keep=1.0, angle=None, pale=0.0):
+def stamp_grid(rng, h, warp, region, step, radius, stretch, amount, *, keep=1.0, angle=None):
     """Stamp nuclei into a hematoxylin map, in place, on a jittered grid inside a region.
 
     Parameters
@@ -14,6 +14,8 @@ def stamp_grid(rng, h, region, step, radius, stretch, amount, *, keep=1.0, angle
         Source of randomness.
     h : numpy.ndarray, shape (H, W), float32
         Hematoxylin concentration; a stamp raises it to at least its own.
+    warp : numpy.ndarray, shape (H, W), float32
+        Factor on the distance from a center, near 1: makes outlines irregular.
     region : numpy.ndarray, shape (H, W), bool
         Where the centers may lie.
     step : float
@@ -24,8 +26,6 @@ def stamp_grid(rng, h, region, step, radius, stretch, amount, *, keep=1.0, angle
         Share of the grid that is used.
     angle : numpy.ndarray, shape (H, W), optional
         Direction of the long axes in radians; random without it.
-    pale : float
-        How much paler the middle is, 0 to 1.
     """
     height, width = h.shape
     rows, columns = np.meshgrid(np.arange(step / 2, height, step), np.arange(step / 2, width, step), indexing="ij")
@@ -38,17 +38,18 @@ def stamp_grid(rng, h, region, step, radius, stretch, amount, *, keep=1.0, angle
         if luck >= keep or not (0 <= r < height and 0 <= c < width) or not region[r, c]:
             continue
         direction = turn if angle is None else angle[r, c]
-        _stamp(h, row, column, size * ratio**0.5, size / ratio**0.5, direction, level, pale)
+        _stamp(h, warp, row, column, size * ratio**0.5, size / ratio**0.5, direction, level)
 
 
-def _stamp(h, row, column, long, short, direction, level, pale):
-    reach = int(np.ceil(long)) + 1
+def _stamp(h, warp, row, column, long, short, direction, level):
+    reach = int(np.ceil(1.3 * long)) + 1
     r0, c0 = max(int(row) - reach, 0), max(int(column) - reach, 0)
-    view = h[r0 : int(row) + reach + 2, c0 : int(column) + reach + 2]
+    window = (slice(r0, int(row) + reach + 2), slice(c0, int(column) + reach + 2))
+    view = h[window]
     y = np.arange(r0, r0 + view.shape[0], dtype=np.float32)[:, None] - np.float32(row)
     x = np.arange(c0, c0 + view.shape[1], dtype=np.float32)[None, :] - np.float32(column)
     cos, sin = np.float32(np.cos(direction)), np.float32(np.sin(direction))
     rho = np.sqrt(((cos * x + sin * y) / np.float32(long)) ** 2 + ((cos * y - sin * x) / np.float32(short)) ** 2)
+    rho *= warp[window]
     cover = ramp(-rho * np.float32(short), -np.float32(short) - 0.6, -np.float32(short) + 0.6)
-    content = level * (1 - pale * ramp(-rho, -0.8, -0.2))
-    np.maximum(view, (view * (1 - cover) + content * cover), out=view)
+    np.maximum(view, level * cover, out=view)

@@ -8,10 +8,9 @@ from scipy import ndimage
 from nucseg.data.sample import Sample
 from nucseg.data.stain import mix_stains
 from nucseg.data.synthetic.knobs import Knobs, knob
-from nucseg.data.synthetic.noise import fibers, irregular_angle, smooth_noise
+from nucseg.data.synthetic.noise import fibers, irregular_angle, ramp, smooth_noise
 from nucseg.data.synthetic.optics import expose
 from nucseg.data.synthetic.stamps import stamp_grid
-from nucseg.data.synthetic.style import TYPICAL_STAINS
 from nucseg.seeding import generator
 
 #: Class names in the order of their index in the mask (that of the LUAD-HistoSeg release); 4 is white background.
@@ -33,6 +32,9 @@ _COMBINATIONS = {
     (_NEC, _TAS): 0.03,
     (_TE, _LYM): 0.02,
 }
+# Hematoxylin and eosin of lung slides scanned at low magnification: optical density in red, green, blue.
+_STAINS = np.array([[0.56, 0.745, 0.35], [0.04, 0.875, 0.48]])
+# Lymphocytes and stroma have larger cores.
 _CORE_RELATIVE = (1.0, 1.0, 0.55 / 0.45, 0.60 / 0.45)
 
 
@@ -69,8 +71,8 @@ def render_tissue(config=None, seed=0):
     -------
     Sample
         ``mask`` holds the class per pixel (index into :data:`TISSUE_CLASSES`, 4 = white background); ``tags``
-        maps every class name to whether the class occurs; ``meta`` has ``patient`` and ``core`` (H x W bool:
-        where the texture is that of the class rather than the ambiguous one).
+        maps every class name to whether the class occurs; ``meta`` has ``patient``, ``stain_vectors`` (2 x 3) and
+        ``core`` (H x W bool: where the texture is that of the class rather than the ambiguous one).
     """
     config = TissueConfig() if config is None else config
     patient = seed if config.patient is None else config.patient
@@ -87,15 +89,15 @@ def render_tissue(config=None, seed=0):
         mask=mask,
         tags=tags,
         group=f"patient-{patient}",
-        meta={"patient": patient, "core": core},
+        meta={"patient": patient, "core": core, "stain_vectors": vectors},
     )
 
 
 def _stain(patient, config):
     rng, v = generator(patient, "tissue", "patient"), config.variation
-    vectors = TYPICAL_STAINS[:2] * (1 + v * rng.uniform(-0.1, 0.1, (2, 3)))
+    vectors = _STAINS * (1 + v * rng.uniform(-0.1, 0.1, (2, 3)))
     strength = 1 + v * rng.uniform(-0.25, 0.25, 2)
-    return vectors, np.maximum(strength * [1.25, 1.0], 0.1).astype(np.float32)
+    return vectors, np.maximum(strength * [1.55, 1.3], 0.1).astype(np.float32)
 
 
 def _regions(rng, config):
@@ -137,15 +139,16 @@ def _texture(rng, mask, core, config):
     angle = irregular_angle(rng, shape, config.size / 5, 0.35)
     thin, thick = fibers(rng, angle, 9, (0.7, 1.7))
     fiber = 0.7 * thin + 0.7 * thick
+    cleft = ramp(-thick - 0.3 * thin, 1.5, 2.4)
     mottle = 0.4 * fine + 0.5 * speck + 0.5 * spot + 0.6 * patch
     # The ambiguous remainder first: the same for all classes but stroma, whose fibers still show faintly.
-    h, e = 0.09 + 0.018 * mottle, 0.36 * (1 + 0.08 * mottle)
+    h, e = 0.09 * (1 + 0.25 * mottle), 0.36 * (1 + 0.13 * mottle)
     e[mask == _TAS] += 0.035 * fiber[mask == _TAS]
     bases = {
         _TE: (0.27 * (1 + 0.16 * mottle), 0.34 * (1 + 0.12 * mottle)),
         _NEC: (0.06 * (1 + 0.3 * mottle), 0.60 * (1 + 0.20 * speck + 0.12 * fine + 0.08 * patch)),
-        _LYM: (0.20 * (1 + 0.16 * mottle), 0.20 * (1 + 0.16 * mottle)),
-        _TAS: (0.07 * (1 + 0.2 * mottle), 0.42 * (1 + 0.26 * fiber + 0.06 * mottle)),
+        _LYM: (0.20 * (1 + 0.16 * mottle), 0.25 * (1 + 0.16 * mottle)),
+        _TAS: (0.07 * (1 + 0.2 * mottle), 0.42 * (1 + 0.26 * fiber + 0.10 * mottle) * (1 - 0.9 * cleft)),
     }
     for index, (base_h, base_e) in bases.items():
         at = core & (mask == index)
@@ -155,8 +158,8 @@ def _texture(rng, mask, core, config):
     h[white], e[white] = 0.01, 0.02
     # Neighboring textures mingle over two or three pixels.
     h, e = (ndimage.gaussian_filter(field, 0.7) for field in (h, e))
-    nuclei = _nuclei(rng, mask, core, angle, config)
-    h = np.maximum(h, nuclei * (1 + 0.14 * fine + 0.16 * speck))
+    nuclei = _nuclei(rng, mask, core, angle, 1 + 0.13 * speck + 0.10 * spot, config)
+    h = np.maximum(h, nuclei * (1 + 0.16 * fine + 0.20 * speck))
     return np.maximum(np.stack([h, e], axis=2), 0.004)
 
 
@@ -170,17 +173,17 @@ def _halo(rng, mask, h, e, config):
     e[near] *= 0.75
 
 
-def _nuclei(rng, mask, core, angle, config):
+def _nuclei(rng, mask, core, angle, warp, config):
     """Hematoxylin of the nuclei, 0 between them."""
     h = np.zeros(mask.shape, np.float32)
     tumor, necrosis, lymphoid, stroma = (mask == index for index in range(4))
-    stamp_grid(rng, h, tumor & core, 10.5, (3.8, 6.0), (1.0, 1.7), (0.65, 1.05), pale=0.2)
-    stamp_grid(rng, h, tumor & ~core, 18, (2.6, 3.8), (1.0, 1.3), (0.35, 0.55))
-    stamp_grid(rng, h, necrosis & core, 11, (0.9, 2.0), (1.0, 1.8), (0.4, 0.9), keep=0.4)
-    stamp_grid(rng, h, necrosis & ~core, 15, (2.0, 3.2), (1.0, 1.3), (0.2, 0.4), keep=0.6)
-    stamp_grid(rng, h, lymphoid & core, 8.2, (2.5, 3.5), (1.0, 1.3), (1.0, 1.4))
-    stamp_grid(rng, h, lymphoid & ~core, 13, (2.7, 3.4), (1.0, 1.15), (0.8, 1.1))
-    stamp_grid(rng, h, stroma, 20, (3.0, 3.9), (2.6, 4.6), (0.5, 0.9), angle=angle)
+    stamp_grid(rng, h, warp, tumor & core, 10.5, (3.8, 6.0), (1.0, 1.7), (0.65, 1.05))
+    stamp_grid(rng, h, warp, tumor & ~core, 18, (2.6, 3.8), (1.0, 1.3), (0.35, 0.55))
+    stamp_grid(rng, h, warp, necrosis & core, 11, (0.9, 2.0), (1.0, 1.8), (0.4, 0.9), keep=0.4)
+    stamp_grid(rng, h, warp, necrosis & ~core, 15, (2.0, 3.2), (1.0, 1.3), (0.2, 0.4), keep=0.6)
+    stamp_grid(rng, h, warp, lymphoid & core, 8.2, (2.5, 3.5), (1.0, 1.3), (1.0, 1.4))
+    stamp_grid(rng, h, warp, lymphoid & ~core, 13, (2.7, 3.4), (1.0, 1.15), (0.8, 1.1))
+    stamp_grid(rng, h, warp, stroma, 20, (3.0, 3.9), (2.6, 4.6), (0.5, 0.9), angle=angle)
     keep = config.strays if lymphoid.any() else config.strays_untagged
-    stamp_grid(rng, h, stroma, 26, (2.6, 3.2), (1.0, 1.15), (0.9, 1.2), keep=keep)
+    stamp_grid(rng, h, warp, stroma, 26, (2.6, 3.2), (1.0, 1.15), (0.9, 1.2), keep=keep)
     return h
