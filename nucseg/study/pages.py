@@ -17,7 +17,8 @@ from nucseg.study.experiment import chapters
 from nucseg.study.paths import repository_root
 from nucseg.study.tables import beside_published, published, runs, summary
 
-#: Largest absolute difference from a published or earlier value that still counts as agreement, set beforehand.
+#: Largest difference from a published or earlier value that still counts as agreement, set beforehand; absolute for
+#: shares and scores, relative for values above 1.
 TOLERANCE = 0.02
 README_MARKS = ("<!-- results table: begin -->", "<!-- results table: end -->")
 

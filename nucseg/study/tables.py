@@ -132,7 +132,8 @@ def beside_published(ours, reference, tolerance):
     reference : pandas.DataFrame
         Output of :func:`published`; joined on experiment, row, dataset and metric.
     tolerance : float
-        Largest absolute difference still called ``"agrees"``, stated before the run.
+        Largest difference still called ``"agrees"``, stated before the run: absolute where the reference is at
+        most 1 (shares and scores), else relative to the reference (pixels, counts).
 
     Returns
     -------
@@ -145,7 +146,8 @@ def beside_published(ours, reference, tolerance):
         raise DataError(f"several measured values for {ours[ours.duplicated(keys)].iloc[0][keys].to_dict()}")
     joined = reference.merge(ours[[*keys, "mean", "sd_seeds"]], on=keys, how="left")
     difference = joined["mean"] - joined["value"]
-    verdict = (difference.abs() <= tolerance).map({True: "agrees", False: "differs"})
+    allowed = tolerance * joined["value"].abs().clip(lower=1)
+    verdict = (difference.abs() <= allowed).map({True: "agrees", False: "differs"})
     return pd.DataFrame(
         {
             **{key: joined[key] for key in keys},

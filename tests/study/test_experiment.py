@@ -130,15 +130,25 @@ def test_beside_published_judges_by_the_stated_tolerance(study):
 
     run_row("ch", ROW)
     ours = tables.summary(tables.collect("ch"))
-    reference = pd.DataFrame(
-        [
-            ("p", "grays", "Mean, all", "three", "mean", 10.4, None, "I"),
-            ("p", "grays", "other", "three", "mean", 1.0, None, "I"),
-        ],
-        columns=tables.PAPER_COLUMNS,
-    )
-    verdicts = [tables.beside_published(ours, reference, t).verdict.tolist() for t in (0.5, 0.3)]
+    lines = [
+        ("p", "grays", "Mean, all", "three", "mean", 10.4, None, "I"),
+        ("p", "grays", "other", "three", "mean", 1.0, None, "I"),
+    ]
+    reference = pd.DataFrame(lines, columns=tables.PAPER_COLUMNS)
+    # 10 instead of 10.4 is off by 0.4, which is 3.85 % of the reference.
+    verdicts = [tables.beside_published(ours, reference, t).verdict.tolist() for t in (0.039, 0.038)]
     assert verdicts == [["agrees", "not run"], ["differs", "not run"]]
+
+
+def test_shares_are_judged_absolutely(study):
+    import pandas as pd
+
+    run_row("ch", ROW)
+    ours = tables.summary(tables.collect("ch")).assign(mean=0.05)
+    reference = pd.DataFrame(
+        [("p", "grays", "Mean, all", "three", "mean", 0.03, None, "I")], columns=tables.PAPER_COLUMNS
+    )
+    assert [tables.beside_published(ours, reference, t).verdict.item() for t in (0.021, 0.019)] == ["agrees", "differs"]
 
 
 def test_missing_column_is_named(study, tmp_path):
