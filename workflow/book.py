@@ -38,9 +38,7 @@ def make(profile, cores):
             print(f"{slug}: to be executed again, changed: {', '.join(changed[:4])}{more}", flush=True)
     # In steps: the pages are laid out from what has just been executed, and built only if they differ.
     status = (
-        snakemake("chapters", cores, profile=profile)
-        or stage([profile])
-        or snakemake("book", cores, profile=profile)
+        snakemake("chapters", cores, profile=profile) or stage([profile]) or snakemake("book", cores, profile=profile)
     )
     if status:
         print("The book was not made; what is wrong stands above.", file=sys.stderr)

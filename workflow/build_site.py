@@ -67,8 +67,7 @@ def main():
     if problems:
         print("\n".join(f"  {problem}" for problem in problems), file=sys.stderr)
         print(
-            f"The book has {len(problems)} problems; log: {shown(BUILD / 'site' / 'build.log')}, "
-            f"pages: {shown(pages)}",
+            f"The book has {len(problems)} problems; log: {shown(BUILD / 'site' / 'build.log')}, pages: {shown(pages)}",
             file=sys.stderr,
         )
         return 1

@@ -41,9 +41,7 @@ def chapter_state(slug, profile, modules, root=ROOT):
     """
     notebook = nbformat.read(root / "notebooks" / f"{slug}.ipynb", as_version=4)
     return {
-        "code": _digest(
-            json.dumps([cell.source for cell in notebook.cells if cell.cell_type == "code"]).encode()
-        ),
+        "code": _digest(json.dumps([cell.source for cell in notebook.cells if cell.cell_type == "code"]).encode()),
         "settings": chapter_settings(slug, profile, root),
         "modules": dict(sorted(modules.items())),
         "data": data_present(),
@@ -71,9 +69,9 @@ def data_present():
 def module_digests():
     """Return the digest of every nucseg module's code, blind to comments and docstrings (dict of str)."""
     return {
-        ".".join(("nucseg", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(
-            ".__init__"
-        ): _digest(bare_code(path.read_text(encoding="utf-8")).encode())
+        ".".join(("nucseg", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__"): _digest(
+            bare_code(path.read_text(encoding="utf-8")).encode()
+        )
         for path in PACKAGE.rglob("*.py")
     }
 
@@ -119,9 +117,7 @@ def _results(slug, notebook, root):
     folders = {path.name for path in (root / "results").glob("*/") if path.name.replace("_", "-") in text}
     paths = [root / "results" / "paper.csv"]
     for folder in sorted(folders | {slug.replace("-", "_")}):
-        paths += sorted(
-            path for path in (root / "results" / folder).rglob("*") if path.suffix in {".csv", ".json"}
-        )
+        paths += sorted(path for path in (root / "results" / folder).rglob("*") if path.suffix in {".csv", ".json"})
     return {str(path.relative_to(root)): _digest(path.read_bytes()) for path in paths if path.is_file()}
 
 
@@ -142,9 +138,7 @@ def main(arguments):
     for slug in chapters():
         changed = update_state(slug, arguments[0], digests)
         if changed:
-            print(
-                f"{slug}: to be executed again, changed: {', '.join(changed[:4])}{' ...' * (len(changed) > 4)}"
-            )
+            print(f"{slug}: to be executed again, changed: {', '.join(changed[:4])}{' ...' * (len(changed) > 4)}")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Open every page in a headless Chromium: errors, requests that leave the site, and pages wider than the screen.
+"""Open every page in a headless Chromium: errors, requests that leave the site, and things too wide.
 
     python workflow/check_browser.py [_build/html] [--screenshots FOLDER] [--pages PART ...]
 
@@ -43,13 +43,14 @@ VIEWS = (
     ("phone-dark", 390, 844, "dark", True),
     ("desktop-noscript", 1280, 900, "light", False),
 )
-#: Elements that stick out to the right of the screen although nothing around them scrolls.
+#: Elements that stick out of the page's column although nothing around them scrolls.
 _WIDE = """(() => {
   const page = document.querySelector('.bd-article') || document.body;
   const scrolls = e => { for (; e && e !== page; e = e.parentElement) {
     if (['auto', 'scroll', 'hidden'].includes(getComputedStyle(e).overflowX)) return true; } return false; };
-  return [...page.querySelectorAll('*')].filter(e => e.getBoundingClientRect().right > innerWidth + 1 && !scrolls(e))
-    .slice(0, 3).map(e => e.tagName.toLowerCase() + '.' + String(e.className.baseVal ?? e.className).slice(0, 40));
+  const edge = page.getBoundingClientRect().right + 1;
+  return [...page.querySelectorAll('*')].filter(e => e.getBoundingClientRect().right > edge && !scrolls(e)).slice(0, 3)
+    .map(e => e.tagName.toLowerCase() + '.' + String(e.className.baseVal ?? e.className).slice(0, 40));
 })()"""
 
 
@@ -104,9 +105,8 @@ class Tab:
 async def look(tab, url, view, picture=None):
     """Open a page in one view and return what is wrong with it (list of str)."""
     _, width, height, scheme, scripts = view
-    await tab.call(
-        "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 500
-    )
+    screen = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
+    await tab.call("Emulation.setDeviceMetricsOverride", **screen)
     await tab.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
     await tab.call("Emulation.setScriptExecutionDisabled", value=not scripts)
     tab.events.clear()
@@ -115,16 +115,16 @@ async def look(tab, url, view, picture=None):
     await asyncio.sleep(0.4)
     problems = await _too_wide(tab) if scripts else []
     if picture is not None:
-        size = (await tab.call("Page.getLayoutMetrics"))["cssContentSize"]
-        clip = {"x": 0, "y": 0, "width": width, "height": min(size["height"], 16000), "scale": 1}
-        shot = await tab.call("Page.captureScreenshot", captureBeyondViewport=True, clip=clip)
-        picture.write_bytes(base64.b64decode(shot["data"]))
+        # A screen as high as the page: captures beyond the screen shift what is sticky.
+        tall = min((await tab.call("Page.getLayoutMetrics"))["cssContentSize"]["height"], 12000)
+        await tab.call("Emulation.setDeviceMetricsOverride", **{**screen, "height": int(tall)})
+        picture.write_bytes(base64.b64decode((await tab.call("Page.captureScreenshot"))["data"]))
     return problems + [text for event in tab.events if (text := _complaint(event))]
 
 
 async def _too_wide(tab):
     wide = await tab.evaluate(_WIDE)
-    return [f"wider than the screen: {', '.join(wide)}"] if wide else []
+    return [f"wider than the column: {', '.join(wide)}"] if wide else []
 
 
 def _complaint(event):

@@ -38,9 +38,7 @@ _LINKS = {
 }
 _ELSEWHERE = re.compile(r"^\s*(?:https?:)?//", re.IGNORECASE)
 _STYLE_LOAD = re.compile(r"(?:@import\s+|url\(\s*)[\"']?\s*((?:https?:)?//[^\"')\s]+)", re.IGNORECASE)
-_HOSTS_OF_SCRIPTS = re.compile(
-    r"(?:unpkg\.com|jsdelivr\.net|cdnjs\.|googleapis\.com|gstatic\.com|cdn\.)[^\s\"']*"
-)
+_HOSTS_OF_SCRIPTS = re.compile(r"(?:unpkg\.com|jsdelivr\.net|cdnjs\.|googleapis\.com|gstatic\.com|cdn\.)[^\s\"']*")
 _PICTURE_NAME = re.compile(r"\.(?:png|jpe?g|svg|webp|gif)$", re.IGNORECASE)
 _MACHINE_PATH = re.compile(
     r"(?<![\w.~/-])(?:/(?:root|work|tmp|opt|home/\w+|Users/\w+)/[\w.-]+|[A-Z]:\\Users\\\w+)|site-packages/"
@@ -163,13 +161,9 @@ def _assets(folder, root):
         text = path.read_text(encoding="utf-8", errors="replace")
         hit = _MACHINE_PATH.search(text)
         if hit or f"{root}/" in text:
-            problems.append(
-                f"{path.relative_to(folder)}: shows a path of the machine: {hit.group() if hit else root}"
-            )
+            problems.append(f"{path.relative_to(folder)}: shows a path of the machine: {hit.group() if hit else root}")
         if path.suffix == ".ipynb" and len(text.encode()) > LIMIT_MB * 1e6:
-            problems.append(
-                f"{path.relative_to(folder)}: {len(text.encode()) / 1e6:.1f} MB, more than {LIMIT_MB}"
-            )
+            problems.append(f"{path.relative_to(folder)}: {len(text.encode()) / 1e6:.1f} MB, more than {LIMIT_MB}")
     return problems
 
 

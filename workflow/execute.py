@@ -102,9 +102,7 @@ class Engine(NBClientEngine):
         """Execute with :class:`Client`."""
         del kwargs
         manager = AsyncKernelManager(kernel_name=kernel_name, kernel_spec_manager=ThisPython())
-        Client(
-            nb_man, km=manager, startup_timeout=start_timeout, kernel_name=kernel_name, timeout=None
-        ).execute()
+        Client(nb_man, km=manager, startup_timeout=start_timeout, kernel_name=kernel_name, timeout=None).execute()
 
 
 def environment(profile, threads, device):
@@ -174,9 +172,7 @@ def execute(slug, profile, threads=1, device=None):
     }
     text = notebook_text(_cleaned(notebook))
     if len(text) > LIMIT_MB * 1e6:
-        _keep_failure(
-            files, text, f"{len(text) / 1e6:.1f} MB, more than {LIMIT_MB}: fewer or smaller figures, please"
-        )
+        _keep_failure(files, text, f"{len(text) / 1e6:.1f} MB, more than {LIMIT_MB}: fewer or smaller figures, please")
     for path in (files.log, files.failed):
         path.unlink(missing_ok=True)
     used = {name: digests.get(name, "gone") for name in answer["modules"]}
@@ -228,9 +224,7 @@ def _code(notebook):
 def _cleaned(notebook):
     """Drop times, paths and passed parameters, which belong to one machine and one moment."""
     notebook.metadata.pop("papermill", None)
-    notebook.cells = [
-        cell for cell in notebook.cells if "injected-parameters" not in cell.metadata.get("tags", ())
-    ]
+    notebook.cells = [cell for cell in notebook.cells if "injected-parameters" not in cell.metadata.get("tags", ())]
     for cell in notebook.cells:
         for name in ("papermill", "execution", "exception"):
             cell.metadata.pop(name, None)
@@ -253,9 +247,7 @@ def _keep_failure(files, notebook, problem):
     write_text(files.log, text + "\n")
     if notebook is not None:
         write_text(files.failed, notebook)
-    where = f"  log: {shown(files.log)}" + (
-        f"   notebook: {shown(files.failed)}" if notebook is not None else ""
-    )
+    where = f"  log: {shown(files.log)}" + (f"   notebook: {shown(files.failed)}" if notebook is not None else "")
     raise NucsegError(f"{text.splitlines()[-1][:300]}\n{where}")
 
 

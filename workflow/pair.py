@@ -36,9 +36,7 @@ def notebook_from_text(text):
     nbformat.NotebookNode
         Version 4.5, without outputs.
     """
-    notebook = nbformat.v4.new_notebook(
-        metadata={"kernelspec": KERNELSPEC, "language_info": {"name": "python"}}
-    )
+    notebook = nbformat.v4.new_notebook(metadata={"kernelspec": KERNELSPEC, "language_info": {"name": "python"}})
     seen = {}
     for cell in jupytext.reads(text, fmt="py:percent").cells:
         metadata = {key: cell.metadata[key] for key in KEPT_METADATA if key in cell.metadata}

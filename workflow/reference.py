@@ -36,8 +36,12 @@ def write_reference(target):
     """
     modules = public_modules()
     (target / "book" / "api").mkdir(parents=True, exist_ok=True)
-    lines = ["# Library", "", "What chapters import, package by package; every name links to its source of truth, "
-             "the docstring.", ""]
+    lines = [
+        "# Library",
+        "",
+        "What chapters import, package by package; every name links to its source of truth, the docstring.",
+        "",
+    ]
     for module in modules:
         summary = (inspect.getdoc(importlib.import_module(module)) or "").splitlines()[0]
         lines.append(f"- [`{module}`]({page_name(module).removeprefix('book/')}.md): {summary}")

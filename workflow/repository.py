@@ -34,9 +34,7 @@ def web_address(remote):
     match = _ADDRESS.fullmatch(remote.strip())
     if match is None:
         return None
-    host = (
-        (match["host"] or match["scp"]).lower().removeprefix("www.").replace("ssh.github.com", "github.com")
-    )
+    host = (match["host"] or match["scp"]).lower().removeprefix("www.").replace("ssh.github.com", "github.com")
     return f"https://{host}/{match['path']}" if host in HOSTS else None
 
 

@@ -36,9 +36,7 @@ def run_record(record):
             "",
             "Executed from top to bottom; [the run report](../book/run-report.md) has all pages.",
             "",
-            *_table(
-                "What it took to make this page.", f"tab-run-{record['chapter']}", ("", "This page"), lines
-            ),
+            *_table("What it took to make this page.", f"tab-run-{record['chapter']}", ("", "This page"), lines),
         ]
     )
 
@@ -82,9 +80,7 @@ def run_report(records):
     total = sum(record["seconds"] for record in records)
     text += ["", f"All chapters together: {_seconds(total)} of execution.", "", "## Versions", ""]
     names = sorted({name for record in records for name in record["versions"]})
-    versions = [
-        (name, ", ".join(sorted({r["versions"].get(name, "none") for r in records}))) for name in names
-    ]
+    versions = [(name, ", ".join(sorted({r["versions"].get(name, "none") for r in records}))) for name in names]
     text += _table("Versions that can change a number.", "tab-run-versions", ("Package", "Version"), versions)
     data = sorted({name for record in records for name in record["data"]})
     text += [

@@ -64,9 +64,7 @@ def page(pair, copy, record):
     link = f"To work through them yourself: {{download}}`the notebook without solutions <../_student/{slug}.ipynb>`."
     for cell in merged.cells:
         if cell.cell_type == "markdown":
-            cell.source = re.sub(
-                r"^## Exercises$", f"## Exercises\n\n{link}", cell.source, flags=re.MULTILINE
-            )
+            cell.source = re.sub(r"^## Exercises$", f"## Exercises\n\n{link}", cell.source, flags=re.MULTILINE)
     merged.cells.append(nbformat.v4.new_markdown_cell(run_record(record), id="run-record"))
     return merged
 
@@ -164,14 +162,10 @@ def stage(profile, root=ROOT, build=BUILD):
         write_reference(target)
         generate(target, root)
         missing = [
-            name
-            for name in pages(root)
-            if not any((target / f"{name}{s}").is_file() for s in (".md", ".ipynb"))
+            name for name in pages(root) if not any((target / f"{name}{s}").is_file() for s in (".md", ".ipynb"))
         ]
         if missing:
-            raise NucsegError(
-                f"_toc.yml lists {missing[0]}, which is neither in the repository nor generated"
-            )
+            raise NucsegError(f"_toc.yml lists {missing[0]}, which is neither in the repository nor generated")
         mirror(target / "_student", build / "student")
         mirror(target, build / "stage")
 

@@ -68,6 +68,8 @@ def glue(name, value):
         takes a third of the bytes, and closed afterwards.
     """
     in_book = os.environ.get("NUCSEG_BOOK") == "1"
+    if getattr(value, "shape", None) == ():
+        value = value.item()  # a NumPy or PyTorch scalar: its printed form is no number to the page
     if importlib.util.find_spec("myst_nb") is not None:
         from myst_nb import glue as store
 
