@@ -26,7 +26,7 @@ _SYNTHETIC = tuple(
     for name, title, task, content, size, magnification, classes in (
         ("synthetic-he", "Synthetic H&E nuclei", "nuclei",
          "Beer-Lambert mixtures of hematoxylin and eosin with several kinds of nuclei, and their outlines.",
-         "256 x 256 by default", "as 40x", ()),
+         "512 x 512 by default", "as 40x", ()),
         ("synthetic-fluorescence", "Synthetic fluorescence nuclei", "nuclei",
          "Bright nuclei on a dark, noisy and unevenly lit field, and their exact outlines.",
          "256 x 256 by default", "as 20x", ()),

@@ -10,6 +10,7 @@ import sys
 import numpy as np
 import pytest
 from scipy import ndimage
+from skimage.filters import threshold_otsu
 
 from nucseg.data.stain import separate_stains
 from nucseg.data.statistics import nuclear_areas, touching_share
@@ -127,6 +128,22 @@ def test_hematoxylin_marks_the_nuclei_of_the_truth():
         around = ndimage.binary_dilation(inside, iterations=6) & (sample.labels == 0)
         darker.append(hematoxylin[inside].mean() > hematoxylin[around].mean())
     assert np.mean(darker) > 0.97
+
+
+def test_thresholding_merges_touching_nuclei():
+    def merged_share(touching):
+        sample = render_he(HEConfig(touching=touching, ghosts=0, variation=0), seed=6)
+        hematoxylin = separate_stains(sample.image, sample.meta["stain_vectors"][:2])[..., 0]
+        hematoxylin = ndimage.gaussian_filter(hematoxylin, 1)
+        found, _ = ndimage.label(hematoxylin > threshold_otsu(hematoxylin))
+        # Each nucleus belongs to the region that covers its center best; several in one region are merged.
+        owners = [np.bincount(found[sample.labels == i]).argmax() for i in range(1, sample.labels.max() + 1)]
+        owners = np.array([owner for owner in owners if owner > 0])
+        assert len(owners) > 0.6 * sample.labels.max()
+        return np.mean(np.bincount(owners)[owners] > 1)
+
+    apart, crowded = merged_share(0.0), merged_share(0.7)
+    assert crowded > 0.6 and crowded > apart + 0.3
 
 
 def test_fluorescent_nuclei_are_brighter_than_their_surroundings():
