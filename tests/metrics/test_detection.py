@@ -66,6 +66,12 @@ def test_greedy_depends_on_order():
     assert detection_scores_greedy(gt, pred, 5).tp == 1
 
 
+def test_two_far_pairs_beat_one_near_pair():
+    """On a line, truths at 0 and 10, detections at 9 and 19: two pairs at distance 9, or one at distance 1."""
+    scores = detection_scores([[0, 0], [0, 10]], [[0, 9], [0, 19]], 10)
+    assert scores.distances.tolist() == [9, 9]
+
+
 def test_perfect_and_pooled():
     gt = [[1.5, 2], [30, 40], [8, 8]]
     assert detection_scores(gt, gt[::-1], 2).mu_d == 0

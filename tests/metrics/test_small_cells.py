@@ -69,7 +69,7 @@ def test_pair_driven_forgives_a_taken_large_instance():
 @pytest.mark.parametrize("reading", READINGS)
 def test_threshold_is_strict(reading):
     gt = np.zeros((40, 40), int)
-    gt.flat[:299], gt.flat[400:701] = 1, 2
+    gt.flat[:299], gt.flat[400:700], gt.flat[800:1101] = 1, 2, 3  # 299, 300 and 301 px
     table = reading(gt, gt)
     assert table.gt_counts.sum() == table.pred_counts.sum() == 1
     assert aji(table) == aji_plus(table) == object_dice(table) == 1
