@@ -76,7 +76,7 @@ def draw_architecture(rng, shape, epithelium, lumens, vessels, nest=30.0, wavine
     """
     depth = _epithelium_depth(rng, shape, epithelium, nest)
     glandular = ramp(smooth_noise(rng, shape, 55), *_cut(lumens))
-    height = 27 + 4 * smooth_noise(rng, shape, 25) + 1.5 * smooth_noise(rng, shape, 3)
+    height = 27 + 4 * smooth_noise(rng, shape, 22) + 1.8 * smooth_noise(rng, shape, 4)
     lumen = glandular * ramp(depth - height, -1.0, 1.5)
     angle = irregular_angle(rng, shape, max(shape) / 5, waviness)
     fine, coarse = fibers(rng, angle, 15, (0.6, 1.8))

@@ -67,7 +67,7 @@ def draw_chromatin(rng, kind, style):
     pale = float(np.clip(style.vesicular + 0.25 * rng.standard_normal(), 0, 1))
     # A few shrunken, evenly dark nuclei occur in any tumor.
     if rng.random() < 0.06:
-        return Chromatin(1.2 * rng.lognormal(0, 0.1), 0.0, 0.08, soft, 0)
+        return Chromatin(1.25 * rng.lognormal(0, 0.1), 0.1, 0.2 * style.chromatin, soft, 0)
     amount = (0.97 - 0.32 * pale) * rng.lognormal(0, 0.15)
     nucleoli = int(rng.poisson(0.3 + 1.1 * pale))
     return Chromatin(amount, pale, 0.38 * style.chromatin, soft, min(nucleoli, 3))
