@@ -40,7 +40,7 @@ class FluorescenceConfig(Knobs):
     photons: float = knob(8.0, "photons per gray level", 0.05, 1000)  # fewer photons, more shot noise
     read_noise: float = knob(0.6, "gray levels", 0, 20)  # standard deviation of the camera's own noise
     variation: float = knob(1.0, "relative", 0, 2)  # differences between experiments: size, brightness, exposure
-    patient: int = knob(None, "patient", 0, 2**63)  # seed of all that an experiment shares; None: the image seed
+    patient: int | None = knob(None, "patient", 0, 2**63)  # seed of all that an experiment shares; None: the image seed
 
 
 def render_fluorescence(config=None, seed=0):
@@ -100,21 +100,9 @@ def _populate(rng, config, radius):
             stretch = 1 + rng.gamma(2.0, 0.14)
             turn = rng.uniform(0, np.pi)
             outline = draw_outline(rng, scale * stretch**0.5, scale / stretch**0.5, turn, config.roughness, 0.12)
-            wanted = layout.nuclei and layout.touching_share() < config.touching
-            if wanted and _touch(rng, layout, kind, outline, config):
-                break
-            if layout.place_apart(kind, outline, row, column):
+            if layout.place(rng, kind, outline, row, column, config):
                 break
     return layout
-
-
-def _touch(rng, layout, kind, outline, config):
-    joined = [n for n in layout.nuclei if n.id in layout.touching]
-    single = [n for n in layout.nuclei if n.id not in layout.touching]
-    pool = joined if joined and (not single or rng.random() < config.clumping) else single
-    anchor = pool[rng.integers(len(pool))]
-    overlap = int(rng.integers(config.overlap + 1))
-    return layout.place_touching(kind, outline, anchor, rng.uniform(0, 2 * np.pi), overlap)
 
 
 def _nuclei(rng, layout, config, brightness):

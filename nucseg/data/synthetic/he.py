@@ -42,7 +42,9 @@ class HEConfig(Knobs):
     blur: float = knob(0.7, "px", 0, 6)  # standard deviation of the optical blur
     noise: float = knob(3.0, "gray levels", 0, 40)  # standard deviation of the camera noise in bright areas
     variation: float = knob(1.0, "relative", 0, 2)  # differences between patients: stain, grade, architecture
-    patient: int = knob(None, "patient", 0, 2**63)  # seed of all that a patient's images share; None: the image seed
+    patient: int | None = knob(
+        None, "patient", 0, 2**63
+    )  # seed of all that a patient's images share; None: the image seed
 
 
 def render_he(config=None, seed=0):

@@ -40,6 +40,37 @@ class Layout:
         self.touching: set[int] = set()
         self.gap, self.min_area = gap, min_area
 
+    def place(self, rng, kind, outline, row, column, config):
+        """Place a nucleus touching another one or apart from all, whichever the share of contacts calls for.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator
+            Source of randomness.
+        kind : str
+            Its kind; it touches nuclei of its own kind as long as there are any.
+        outline : Outline
+            Its outline.
+        row, column : int
+            Where it goes if it stays apart.
+        config : HEConfig or FluorescenceConfig
+            ``touching``, ``clumping`` and ``overlap`` are used.
+
+        Returns
+        -------
+        bool
+            Whether there was room.
+        """
+        if self.nuclei and self.touching_share() < config.touching:
+            own = [n for n in self.nuclei if n.kind == kind] or self.nuclei
+            joined = [n for n in own if n.id in self.touching]
+            single = [n for n in own if n.id not in self.touching]
+            pool = joined if joined and (not single or rng.random() < config.clumping) else single
+            anchor, overlap = pool[rng.integers(len(pool))], int(rng.integers(config.overlap + 1))
+            if self.place_touching(kind, outline, anchor, rng.uniform(0, 2 * np.pi), overlap):
+                return True
+        return self.place_apart(kind, outline, row, column)
+
     def place_apart(self, kind, outline, row, column):
         """Place a nucleus that touches no other one; return whether there was room."""
         if self.labels[row, column]:

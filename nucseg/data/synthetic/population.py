@@ -39,11 +39,7 @@ def populate(rng, scene, style, config):
             row, column = draw_position(rng, cumulative, width, _STRIDE)
             row, column = min(row, config.size - 1), min(column, config.size - 1)
             outline = _outline(rng, kind, scene, slope, row, column, style, config)
-            # Whoever is next touches or stays apart, whichever brings the share nearer to the one asked for.
-            wanted = layout.nuclei and layout.touching_share() < config.touching
-            if wanted and _touch(rng, layout, kind, outline, config):
-                break
-            if layout.place_apart(kind, outline, row, column):
+            if layout.place(rng, kind, outline, row, column, config):
                 break
     return layout
 
@@ -95,14 +91,3 @@ def _outline(rng, kind, scene, slope, row, column, style, config):
     angle = np.arctan2(down, right) + 0.25 * rng.standard_normal() if upright else rng.uniform(0, np.pi)
     stretch = 1.1 + rng.gamma(2.0, 0.14) + (0.2 if upright else 0)
     return draw_outline(rng, size * stretch**0.5, size / stretch**0.5, angle, style.roughness, bend=0.08)
-
-
-def _touch(rng, layout, kind, outline, config):
-    """Try to place a nucleus beside one of its own kind, or of any kind if there is none."""
-    own = [n for n in layout.nuclei if n.kind == kind] or layout.nuclei
-    joined = [n for n in own if n.id in layout.touching]
-    single = [n for n in own if n.id not in layout.touching]
-    pool = joined if joined and (not single or rng.random() < config.clumping) else single
-    anchor = pool[rng.integers(len(pool))]
-    overlap = int(rng.integers(config.overlap + 1))
-    return layout.place_touching(kind, outline, anchor, rng.uniform(0, 2 * np.pi), overlap)

@@ -54,7 +54,9 @@ class TissueConfig(Knobs):
     blur: float = knob(0.6, "px", 0, 4)  # standard deviation of the optical blur
     noise: float = knob(3.5, "gray levels", 0, 40)  # standard deviation of the camera noise in bright areas
     variation: float = knob(1.0, "relative", 0, 2)  # differences between patients: stain color and strength
-    patient: int = knob(None, "patient", 0, 2**63)  # seed of all that a patient's images share; None: the image seed
+    patient: int | None = knob(
+        None, "patient", 0, 2**63
+    )  # seed of all that a patient's images share; None: the image seed
 
 
 def render_tissue(config=None, seed=0):
