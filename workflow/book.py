@@ -9,8 +9,9 @@ import time
 
 import pair
 from build_lock import build_lock
-from chapter_state import module_digests, update_state
-from places import BUILD, chapters, shown
+from build_site import main as build_site
+from chapter_state import update_states
+from places import BUILD, ROOT, chapters, shown
 from snake import snakemake
 from stage import main as stage
 
@@ -30,16 +31,11 @@ def make(profile, cores):
     start = time.perf_counter()
     if pair.main(["--check"]):
         return 1
-    digests = module_digests()
-    for slug in chapters():
-        changed = update_state(slug, profile, digests)
-        if changed:
-            more = f" and {len(changed) - 4} more" if len(changed) > 4 else ""
-            print(f"{slug}: to be executed again, changed: {', '.join(changed[:4])}{more}", flush=True)
-    # In steps: the pages are laid out from what has just been executed, and built only if they differ.
-    status = (
-        snakemake("chapters", cores, profile=profile) or stage([profile]) or snakemake("book", cores, profile=profile)
-    )
+    missing = [slug for slug in chapters() if not (ROOT / "notebooks" / f"{slug}.ipynb").is_file()]
+    if missing:
+        raise NucsegError(f"_toc.yml lists notebooks/{missing[0]}, but there is no such notebook")
+    update_states(profile)
+    status = snakemake("chapters", cores, profile=profile) or stage([profile]) or build_site()
     if status:
         print("The book was not made; what is wrong stands above.", file=sys.stderr)
         return status

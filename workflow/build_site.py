@@ -4,6 +4,7 @@ The build executes nothing; its warnings are errors. A site that fails stays in 
 """
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import sys
 from check_site import check
 from places import BUILD, ROOT, shown
 
-from nucseg.atomic import write_json
+from nucseg.atomic import write_text
 
 #: Lines of Jupyter Book's output that say something is wrong.
 _PROBLEM = ("WARNING", "ERROR", "Error", "error:", "Traceback")
@@ -49,7 +50,7 @@ def build(stage=BUILD / "stage", target=BUILD / "site"):
     ]
     environment = {**os.environ, "NO_COLOR": "1", "PYTHONHASHSEED": "0"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    output = (done.stdout + done.stderr).replace(f"{stage}{os.sep}", "")
+    output = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout + done.stderr).replace(f"{stage}{os.sep}", "")
     (target / "build.log").write_text(output, encoding="utf-8")
     problems = [line.strip() for line in output.splitlines() if any(word in line for word in _PROBLEM)]
     if done.returncode and not problems:
@@ -58,7 +59,10 @@ def build(stage=BUILD / "stage", target=BUILD / "site"):
 
 
 def main():
-    """Build, check and replace; returns the exit status."""
+    """Build, check and replace the site unless it shows the staged tree already; returns the exit status."""
+    wanted, made = BUILD / "stage.json", BUILD / "site.json"
+    if (BUILD / "html" / "index.html").is_file() and made.is_file() and made.read_bytes() == wanted.read_bytes():
+        return 0
     print("building the pages", flush=True)
     problems = build()
     pages = BUILD / "site" / "_build" / "html"
@@ -71,12 +75,10 @@ def main():
             file=sys.stderr,
         )
         return 1
-    old = BUILD / "site" / "old"
-    if (BUILD / "html").exists():
-        (BUILD / "html").rename(old)
+    made.unlink(missing_ok=True)
+    shutil.rmtree(BUILD / "html", ignore_errors=True)
     pages.rename(BUILD / "html")
-    shutil.rmtree(old, ignore_errors=True)
-    write_json(BUILD / "site.json", {"pages": len(list((BUILD / "html").rglob("*.html")))})
+    write_text(made, wanted.read_text(encoding="utf-8"))
     return 0
 
 

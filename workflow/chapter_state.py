@@ -1,14 +1,11 @@
 """What an executed chapter depends on, as a small file that changes only when one of these things does.
 
-    python workflow/chapter_state.py PROFILE    bring all state files up to date and say what has changed
-
 An executed chapter older than its state file is executed again. Times of source files play no part: touching
 a file changes nothing, and neither does editing prose, a comment or a docstring.
 """
 
 import hashlib
 import json
-import sys
 
 import nbformat
 import yaml
@@ -103,6 +100,16 @@ def update_state(slug, profile, digests, build=BUILD, root=ROOT):
     return _differences(known, state) if known and used else []
 
 
+def update_states(profile):
+    """Bring the state files of all chapters up to date and say which chapters will be executed again, and why."""
+    digests = module_digests()
+    for slug in chapters():
+        changed = update_state(slug, profile, digests)
+        if changed:
+            more = f" and {len(changed) - 4} more" if len(changed) > 4 else ""
+            print(f"{slug}: to be executed again, changed: {', '.join(changed[:4])}{more}", flush=True)
+
+
 def _differences(before, after):
     changed = [name for name in after if after[name] != before.get(name)]
     if "modules" not in changed:
@@ -130,17 +137,3 @@ def _read(path):
         return json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, json.JSONDecodeError):
         return {}
-
-
-def main(arguments):
-    """Bring the state files of a profile up to date; returns the exit status."""
-    digests = module_digests()
-    for slug in chapters():
-        changed = update_state(slug, arguments[0], digests)
-        if changed:
-            print(f"{slug}: to be executed again, changed: {', '.join(changed[:4])}{' ...' * (len(changed) > 4)}")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -123,8 +123,8 @@ glue("my-chapter-area", area)
 # ## Exercises
 #
 # Three: fill in one line; change one choice and explain; open-ended. Each tells the expected output.
-# Text of a solution and its cells stand between `solution-start` and `solution-end`; the cells carry the tag
-# `solution`. They are run, folded on the page, and left out of the student notebook.
+# Text of a solution and its cells stand between its two directives; the cells carry the tag `solution`. They are
+# run, folded on the page, and left out of the student notebook.
 #
 # ```{exercise-start}
 # :label: ex-my-chapter-1

@@ -12,7 +12,7 @@ from nucseg.errors import NucsegError
 HOSTS = ("github.com", "gitlab.com", "bitbucket.org")
 _ADDRESS = re.compile(
     r"(?:(?:https?|ssh|git)://(?:[^@/\s]+@)?(?P<host>[\w.-]+)(?::\d+)?/|(?:[\w.-]+@)(?P<scp>[\w.-]+):)"
-    r"(?P<path>[\w.~-]+(?:/[\w.~-]+)+?)(?:\.git)?/?"
+    r"(?P<path>[\w.~-]+(?:/[\w.~-]+)+)/?"
 )
 
 
@@ -35,7 +35,7 @@ def web_address(remote):
     if match is None:
         return None
     host = (match["host"] or match["scp"]).lower().removeprefix("www.").replace("ssh.github.com", "github.com")
-    return f"https://{host}/{match['path']}" if host in HOSTS else None
+    return f"https://{host}/{match['path'].removesuffix('.git')}" if host in HOSTS else None
 
 
 def repository(root=ROOT):

@@ -4,6 +4,9 @@ from docutils import nodes
 from sphinx.transforms.post_transforms import SphinxPostTransform
 
 
+_REPEATED = ("exercise-content", "solution-content")
+
+
 class fold(nodes.General, nodes.Element):
     """Something folded; its first child is a :class:`fold_title`."""
 
@@ -22,6 +25,9 @@ class FoldDropdowns(SphinxPostTransform):
     def run(self, **kwargs):
         """Replace the nodes in place."""
         del kwargs
+        for section in self.document.findall(nodes.section):
+            # sphinx-exercise gives the content of every exercise of a page the same id.
+            section["ids"] = [name for name in section["ids"] if name not in _REPEATED]
         for node in list(self.document.findall(nodes.Admonition)):
             if "dropdown" not in node.get("classes", ()) or not len(node):
                 continue

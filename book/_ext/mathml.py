@@ -88,12 +88,7 @@ def _tidy(element, display):
             node.set("stretchy", "false")
         if node.tag == "mspace" and node.get("width") in _SPACES:
             node.set("width", _SPACES[node.get("width")])
-        if (
-            display
-            and node.tag in ("msub", "msubsup")
-            and node[0].tag in ("mo", "mi")
-            and node[0].text in _LIMITS
-        ):
+        if display and node.tag in ("msub", "msubsup") and node[0].tag in ("mo", "mi") and node[0].text in _LIMITS:
             node.tag = {"msub": "munder", "msubsup": "munderover"}[node.tag]
             node[0].tag = "mo"
         if node.tag == "mover" and node[-1].tag == "mo":
@@ -120,9 +115,7 @@ def _converted(node, display):
 
 def visit_math(translator, node):
     """Write inline math."""
-    translator.body.append(
-        translator.starttag(node, "span", "", CLASS="math") + _converted(node, False) + "</span>"
-    )
+    translator.body.append(translator.starttag(node, "span", "", CLASS="math") + _converted(node, False) + "</span>")
     raise nodes.SkipNode
 
 

@@ -9,6 +9,11 @@ def threads_each(wildcards):
     return max(1, workflow.cores // max(1, len(CHAPTERS)))
 
 
+rule chapters:
+    input:
+        expand(f"_build/executed/{PROFILE}/notebooks/{{slug}}.ipynb", slug=CHAPTERS),
+
+
 rule execute:
     input:
         f"_build/executed/{PROFILE}/state/{{slug}}.json",
@@ -20,8 +25,3 @@ rule execute:
         gpu=1 if PROFILE == "full" else 0,
     shell:
         "{PYTHON:q} workflow/execute.py {wildcards.slug} --profile {PROFILE} --threads {threads}"
-
-
-rule chapters:
-    input:
-        expand(rules.execute.output.notebook, slug=CHAPTERS),
