@@ -141,12 +141,25 @@ def detection_scores_greedy(gt_points, pred_points, radius):
     """Match detections as the code released with Qu et al. (2020) does: greedily, in raster order.
 
     True points are visited by row, then column; each takes the nearest detection still free, provided that
-    the distance is below the radius (strictly).  In crowds the result depends on the order.  Parameters and
-    errors are those of :func:`detection_scores`.
+    the distance is below the radius (strictly).  In crowds the result depends on the order.
+
+    Parameters
+    ----------
+    gt_points : array_like, shape (N, 2)
+        True row/column positions in pixels.
+    pred_points : array_like, shape (M, 2)
+        Detected row/column positions in pixels.
+    radius : float
+        Matches are nearer than this, in pixels.
 
     Returns
     -------
     DetectionScores
+
+    Raises
+    ------
+    DataError
+        Points that are not (N, 2) finite numbers, or a radius that is not positive.
 
     Examples
     --------

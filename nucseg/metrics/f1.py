@@ -90,11 +90,23 @@ def f1_of_masks(gt, pred, thresholds=TEN_THRESHOLDS):
 def match_counts(gt, pred=None, thresholds=TEN_THRESHOLDS):
     """Return TP, FP and FN at each threshold under the largest one-to-one matching of pairs with IoU >= t.
 
-    Parameters and errors are those of :func:`f1_at_iou`.
+    Parameters
+    ----------
+    gt : array_like, shape (H, W), or ContingencyTable
+        Ground-truth label map, 0 = background, or the table of both maps.
+    pred : array_like, shape (H, W), optional
+        Predicted label map.
+    thresholds : sequence of float
+        Each in (0, 1].
 
     Returns
     -------
     MatchCounts
+
+    Raises
+    ------
+    DataError
+        Unusable maps (see :func:`nucseg.metrics.as_table`) or a threshold outside (0, 1].
     """
     table = as_table(gt, pred, flat=False)
     return _counted(table, [_largest_matching(table, np.flatnonzero(table.jaccard >= t - TOLERANCE))
@@ -105,11 +117,25 @@ def match_counts_greedy(gt, pred=None, thresholds=TEN_THRESHOLDS):
     """Return TP, FP and FN where pairs are matched by falling IoU instead of as many as possible.
 
     It equals :func:`match_counts` above t = 0.5, where pairs of a label map are unique, and can fall below it
-    elsewhere.  Parameters and errors are those of :func:`f1_at_iou`.
+    elsewhere.
+
+    Parameters
+    ----------
+    gt : array_like, shape (H, W), or ContingencyTable
+        Ground-truth label map, 0 = background, or the table of both maps.
+    pred : array_like, shape (H, W), optional
+        Predicted label map.
+    thresholds : sequence of float
+        Each in (0, 1].
 
     Returns
     -------
     MatchCounts
+
+    Raises
+    ------
+    DataError
+        Unusable maps (see :func:`nucseg.metrics.as_table`) or a threshold outside (0, 1].
     """
     table = as_table(gt, pred, flat=False)
     free_gt, free_pred, taken = np.ones(table.n, bool), np.ones(table.m, bool), []

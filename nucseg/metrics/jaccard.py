@@ -52,7 +52,24 @@ def aji_release(gt, pred=None):
     As :func:`aji`, but a ground truth without overlap is matched to predicted object number 1 of its image,
     because the arg-max over a row of zeros is the first entry.  Each miss then also costs the area of that
     object, and the object counts as taken.  The releases of Naylor et al. (2018) and of several later methods
-    share this. Parameters, range and errors are those of :func:`aji`.
+    share this.
+
+    Parameters
+    ----------
+    gt : array_like, shape (H, W), or ContingencyTable
+        Ground-truth label map, 0 = background, or the table of both maps.
+    pred : array_like, shape (H, W), optional
+        Predicted label map.
+
+    Returns
+    -------
+    float
+        In [0, 1]; 0 if one map is empty, NaN if both are.
+
+    Raises
+    ------
+    DataError
+        Unusable maps; see :func:`nucseg.metrics.as_table`.
 
     Examples
     --------
@@ -68,7 +85,24 @@ def aji_plus(gt, pred=None):
     """Return AJI+, the aggregated Jaccard index under the best one-to-one matching (Graham et al., 2019).
 
     Pairs are chosen so that the sum of their Jaccard indices is largest; the areas of all instances left
-    over, on either side, enter the denominator once.  Parameters, range and errors are those of :func:`aji`.
+    over, on either side, enter the denominator once.
+
+    Parameters
+    ----------
+    gt : array_like, shape (H, W), or ContingencyTable
+        Ground-truth label map, 0 = background, or the table of both maps.
+    pred : array_like, shape (H, W), optional
+        Predicted label map.
+
+    Returns
+    -------
+    float
+        In [0, 1]; 0 if one map is empty, NaN if both are.
+
+    Raises
+    ------
+    DataError
+        Unusable maps; see :func:`nucseg.metrics.as_table`.
 
     Examples
     --------

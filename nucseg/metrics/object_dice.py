@@ -42,8 +42,24 @@ def object_dice_half(gt, pred=None):
     partner.
 
     This is the rule stated in Qu et al. (2020), section IV-C, read as in Sirinukunwattana et al. (2015): of
-    the ground truth in the first sum, of the prediction in the second.  Parameters, range and errors are
-    those of :func:`object_dice`.
+    the ground truth in the first sum, of the prediction in the second.
+
+    Parameters
+    ----------
+    gt : array_like, shape (H, W), or ContingencyTable
+        Ground-truth label map, 0 = background, or the table of both maps.
+    pred : array_like, shape (H, W), optional
+        Predicted label map.
+
+    Returns
+    -------
+    float
+        In [0, 1]; 0 if one map is empty, NaN if both are.
+
+    Raises
+    ------
+    DataError
+        Unusable maps; see :func:`nucseg.metrics.as_table`.
 
     Examples
     --------
@@ -56,8 +72,24 @@ def object_dice_half(gt, pred=None):
 def object_dice_half_both(gt, pred=None):
     """Return the object-level Dice where a pair needs an overlap above 50 % of both objects.
 
-    The stricter reading of the rule; see :func:`object_dice_half`.  Parameters, range and errors are those of
-    :func:`object_dice`.
+    The stricter reading of the rule; see :func:`object_dice_half`.
+
+    Parameters
+    ----------
+    gt : array_like, shape (H, W), or ContingencyTable
+        Ground-truth label map, 0 = background, or the table of both maps.
+    pred : array_like, shape (H, W), optional
+        Predicted label map.
+
+    Returns
+    -------
+    float
+        In [0, 1]; 0 if one map is empty, NaN if both are.
+
+    Raises
+    ------
+    DataError
+        Unusable maps; see :func:`nucseg.metrics.as_table`.
     """
     return _object_dice(as_table(gt, pred), lambda own, other: (own > 0.5) & (other > 0.5))
 

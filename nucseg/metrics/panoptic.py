@@ -69,11 +69,24 @@ def sq_matched(gt, pred=None, iou=0.5):
     """Return the segmentation quality where there is a match, NaN where there is none.
 
     A mean over images then says how well matched nuclei are outlined and nothing about how many were found.
-    Parameters and errors are those of :func:`panoptic_quality`.
+
+    Parameters
+    ----------
+    gt : array_like, shape (H, W), or ContingencyTable
+        Ground-truth label map, 0 = background, or the table of both maps.
+    pred : array_like, shape (H, W), optional
+        Predicted label map.
+    iou : float
+        Threshold, in [0.5, 1).
 
     Returns
     -------
     float
         In (`iou`, 1], or NaN.
+
+    Raises
+    ------
+    DataError
+        Unusable maps (see :func:`nucseg.metrics.as_table`) or a threshold outside [0.5, 1).
     """
     return panoptic_quality(gt, pred, iou).sq or float("nan")

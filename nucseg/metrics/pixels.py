@@ -65,12 +65,24 @@ def pixel_scores(gt, pred=None):
 def pixel_scores_smoothed(gt, pred=None):
     """Return the foreground Dice and IoU with a smoothing of 1, under which an empty image scores 1.
 
-    Parameters and errors are those of :func:`pixel_scores`.  Some releases of weakly supervised methods
-    report these values; they differ from the plain ones by less than one pixel except on nearly empty images.
+    Some releases of weakly supervised methods report these values; they differ noticeably from the plain ones
+    only where there is hardly any foreground.
+
+    Parameters
+    ----------
+    gt : array_like, shape (H, W), or ContingencyTable
+        Ground truth: a label map, a bool mask, or the table of both maps.
+    pred : array_like, shape (H, W), optional
+        Prediction, as `gt`.
 
     Returns
     -------
     SmoothedScores
+
+    Raises
+    ------
+    DataError
+        As :func:`pixel_scores`.
     """
     tp, fp, fn, _ = _counts(gt, pred)
     return SmoothedScores((2 * tp + 1) / (2 * tp + fp + fn + 1), (tp + 1) / (tp + fp + fn + 1))

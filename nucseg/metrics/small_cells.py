@@ -56,7 +56,26 @@ def small_cells_gt_driven(gt, pred=None, max_area=SMALL_AREA):
     nothing.
 
     A large prediction stays only if it is the best partner of a small ground truth, by Jaccard index or by
-    overlap. Parameters, result and errors are those of :func:`small_cells`.
+    overlap.
+
+    Parameters
+    ----------
+    gt : array_like, shape (H, W), or ContingencyTable
+        Ground-truth label map, 0 = background, or the table of both maps.
+    pred : array_like, shape (H, W), optional
+        Predicted label map.
+    max_area : int
+        Instances of fewer pixels (strictly) are small.
+
+    Returns
+    -------
+    ContingencyTable
+        Nothing in it is charged if no ground truth is small.
+
+    Raises
+    ------
+    DataError
+        Unusable maps (see :func:`nucseg.metrics.as_table`) or a `max_area` below 1.
     """
     table, small_gt, _ = _small(gt, pred, max_area)
     table = table.restricted(small_gt, np.full(table.m, small_gt.any()))
@@ -73,7 +92,26 @@ def small_cells_pair_driven(gt, pred=None, max_area=SMALL_AREA):
     """Return the whole table, charging only pairs whose ground truth is small and unmatched small instances.
 
     All instances take part in the matching, so a fragment of a large nucleus is not charged to the small
-    ones. Parameters, result and errors are those of :func:`small_cells`.
+    ones.
+
+    Parameters
+    ----------
+    gt : array_like, shape (H, W), or ContingencyTable
+        Ground-truth label map, 0 = background, or the table of both maps.
+    pred : array_like, shape (H, W), optional
+        Predicted label map.
+    max_area : int
+        Instances of fewer pixels (strictly) are small.
+
+    Returns
+    -------
+    ContingencyTable
+        Nothing in it is charged if no ground truth is small.
+
+    Raises
+    ------
+    DataError
+        Unusable maps (see :func:`nucseg.metrics.as_table`) or a `max_area` below 1.
     """
     table, small_gt, small_pred = _small(gt, pred, max_area)
     return replace(table, gt_counts=table.gt_counts & small_gt,
