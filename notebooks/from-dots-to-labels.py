@@ -7,13 +7,12 @@
 # `nucseg.supervision` (`box_centers`, `sample_points`, `extended_gaussian_mask`, `voronoi_labels`,
 # `cluster_labels`, `disk_labels`, `pseudo_boxes`, `label_quality`) and `reinhard_normalize`.
 #
-# A dot on a nucleus takes a second to draw. A network that paints nuclei wants to know about every pixel. This
+# A dot on a nucleus is drawn in a moment. A network that paints nuclei wants to know about every pixel. This
 # chapter fills the gap between the two: it turns dots into labels, and it counts what each label gets wrong.
 #
 # ```{glue:figure} dots-success
 # :name: fig-dots-success
-# :alt: Four panels of the same tissue. The first is bare, the second has a dot on every nucleus, in the third
-#   orange patches cover the nuclei and dark blue covers the ground, in the fourth green lines trace the nuclei.
+# :alt: Four panels of the same tissue. The first is bare, the second has a dot on every nucleus, in the third orange patches cover the nuclei and dark blue covers the ground, in the fourth green lines trace the nuclei.
 #
 # From one dot per nucleus (second panel) to a {term}`weak label` of nucleus, background and ignored pixels (third
 # panel). The true outlines (fourth panel) were not used. Synthetic tissue.
@@ -39,24 +38,31 @@
 # - A label may be small and right, or large and partly wrong. The disk label and the cluster label stand at the
 #   two ends ([the table](dots-results)).
 # - Voronoi edges keep neighbors apart and cut through nuclei that touch ([the picture](fig-dots-voronoi)).
-# - The cluster label fails without a warning when the roles of two clusters are exchanged
+# - The cluster label has one nuclear size built in and fails on images with larger ([here](fig-dots-fail-rings)) or
+#   smaller nuclei ([here](fig-dots-fail-kidney)).
+# - It also fails, without a warning, when the roles of two clusters are exchanged
 #   ([the liver image](dots-what-goes-wrong)).
-# - These labels need nearly all dots. With one dot in ten, they call nuclei background
-#   ([the sweep](fig-dots-sweep)); this is why {cite:t}`qu2020` detect the other nuclei first.
+# - These labels need nearly all dots. With one dot in ten, Voronoi edges cut blindly and the cluster label takes ground
+#   for nucleus ([the sweep](fig-dots-sweep)); this is why {cite:t}`qu2020` detect the other nuclei first.
 
 # %% tags=["parameters"]
-profile = "full"  # "full": published settings; "quick": small settings from workflow/profiles/quick.yaml
+profile = "full"  # "quick": small settings of workflow/profiles/quick.yaml
 seed = 0  # seed of every random choice
-r1 = 11.0  # px, radius of the bump; Qu et al. 2020, sec. V-B.2, multi-organ images
-r2 = 22.0  # px, outer radius of the background ring; 2 r1
-sigma = 2.75  # px, width of the bump; r1 / 4
-restarts = 10  # times that k-means starts anew; the authors' release
-r = 4  # px, radius of nucleus disks; Wang et al. 2024, sec. 3
-d = 20  # px, distance beyond which is background; Wang et al. 2024, sec. 3
-box_ratio = 1.0  # side of a pseudo box over the spacing of dots; Wang et al. 2021
-ratio = 0.1  # share of the dots drawn in the partial examples; Qu et al. 2020, Table I
+# Qu et al. 2020, sec. V-B.2, multi-organ images
+r1 = 11.0  # px, radius of the bump
+r2 = 22.0  # px, outer radius of the background ring, 2 r1
+sigma = 2.75  # px, width of the bump, r1 / 4
+ratio = 0.1  # share of the dots in the partial examples, Table I
+restarts = 10  # times that k-means starts anew, authors' release
+# Wang et al. 2024, sec. 3
+r = 4  # px, radius of nucleus disks
+d = 20  # px, distance beyond which is background
+# Wang et al. 2021
+box_ratio = 1.0  # side of a pseudo box over the spacing of dots
 
 # %% tags=["hide-input"]
+from dataclasses import asdict
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -67,6 +73,7 @@ from nucseg.data import available, load_dataset
 from nucseg.data.normalization import MONUSEG_REFERENCE, color_statistics, reinhard_normalize
 from nucseg.seeding import generator
 from nucseg.study.chapter import glue, settings
+from nucseg.study.pages import comparison
 from nucseg.study.tables import published, runs, summary
 
 chosen = settings(
@@ -100,6 +107,13 @@ def label_figure(image, gt, label, title, window, points=None):
     )
 
 
+def quality_table(**named):
+    """Return the quality of labels of the synthetic image as a table, one row for each."""
+    rows = {name: asdict(sup.label_quality(labels, one)) for name, one in named.items()}
+    table = pd.DataFrame(rows).T.drop(columns=["ignored", "background_of_labeled"])
+    return table.rename(columns=lambda name: name.replace("_", " ")).round(3)
+
+
 def percent(value):
     """Return a share as percent, ready to print."""
     return f"{100 * value:.1f} %"
@@ -116,9 +130,11 @@ sample = load_dataset("synthetic-he", "train")["train-0002"]
 image, labels = sample.image, sample.labels
 points = sup.box_centers(labels)
 window = busiest(points, labels.shape)
-label = sup.cluster_labels(image, points, seed=seed, restarts=chosen.restarts)
+kmeans = {"seed": seed, "restarts": chosen.restarts}
+label = sup.cluster_labels(image, points, **kmeans)
 quality = sup.label_quality(labels, label)
-print(f"{len(points)} dots; wrong among labeled pixels: {percent(quality.wrong)}")
+print(f"{len(points)} dots")
+print(f"wrong among labeled pixels: {percent(quality.wrong)}")
 
 # %% tags=["hide-input"]
 figure = viz.show_panels(
@@ -151,7 +167,9 @@ glue("dots-success", figure)
 
 # %%
 rows, columns = np.mgrid[:41, :61]
-bean = (np.hypot((rows - 32) / 26, (columns - 30) / 27) < 1) & (np.hypot((rows - 38) / 20, (columns - 30) / 18) > 1)
+outer = np.hypot((rows - 32) / 26, (columns - 30) / 27)
+inner = np.hypot((rows - 38) / 20, (columns - 30) / 18)
+bean = (outer < 1) & (inner > 1)
 dots = {
     "box center": sup.box_centers(bean),
     "centroid": sup.centroids(bean),
@@ -159,7 +177,7 @@ dots = {
 }
 for name, dot in dots.items():
     row, column = np.round(dot[0]).astype(int)
-    print(f"{name}: row {row}, column {column}, on the nucleus: {bool(bean[row, column])}")
+    print(f"{name} on the nucleus: {bool(bean[row, column])}")
 
 # %% tags=["hide-input"]
 figure, axis = plt.subplots(figsize=(4.2, 2.9))
@@ -178,7 +196,7 @@ glue("dots-bean", figure)
 # Three dots for one bent nucleus. Only the last is sure to lie on it.
 # ```
 #
-# Beans are rare. On the twelve training images of {cite:t}`qu2020`, {glue:text}`dots-inside` % of the box centers lie
+# Beans are rare. On the twelve training images of {cite:t}`qu2020`, {glue:text}`dots-inside:.1f` % of the box centers lie
 # on their own nucleus. Rare is not never, so no code may rely on it.
 #
 # ## A bump and a ring: the extended Gaussian mask
@@ -200,10 +218,12 @@ glue("dots-bean", figure)
 
 # %%
 distance, _ = sup.nearest_points(points, labels.shape)
+bump = np.exp(-(distance**2) / (2 * chosen.sigma**2))
 by_hand = np.where(distance < chosen.r2, 0.0, -1.0)
-by_hand = np.where(distance < chosen.r1, np.exp(-(distance**2) / (2 * chosen.sigma**2)), by_hand)
+by_hand = np.where(distance < chosen.r1, bump, by_hand)
 
-mask = sup.extended_gaussian_mask(points, labels.shape, chosen.r1, chosen.r2, chosen.sigma)
+radii = {"r1": chosen.r1, "r2": chosen.r2, "sigma": chosen.sigma}
+mask = sup.extended_gaussian_mask(points, labels.shape, **radii)
 assert np.allclose(mask, by_hand, atol=1e-6)
 
 # %% [markdown]
@@ -211,12 +231,14 @@ assert np.allclose(mask, by_hand, atol=1e-6)
 # seed gives the same dots.
 
 # %% tags=["hide-output"]
-kept = sup.sample_points(points, chosen.ratio, generator(seed, "dots", sample.id))
-few = sup.extended_gaussian_mask(kept, labels.shape, chosen.r1, chosen.r2, chosen.sigma)
+rng = generator(seed, "dots", sample.id)
+kept = sup.sample_points(points, chosen.ratio, rng)
+few = sup.extended_gaussian_mask(kept, labels.shape, **radii)
 masks = [np.where(m < 0, np.nan, m) for m in (mask, few)]
 ring = (mask >= 0) & (distance >= chosen.r1)
 on_nuclei = np.mean(labels[ring] > 0)
-print(f"{len(kept)} of {len(points)} dots kept; ring pixels on nuclei: {percent(on_nuclei)}")
+print(f"{len(kept)} of {len(points)} dots kept")
+print(f"ring pixels on nuclei: {percent(on_nuclei)}")
 
 # %% tags=["hide-input"]
 ring_label = np.where(ring, 0, -1)
@@ -229,8 +251,7 @@ glue("dots-gaussian", figure)
 # %% [markdown]
 # ```{glue:figure} dots-gaussian
 # :name: fig-dots-gaussian
-# :alt: Two maps of bright bumps with dark rings on gray, the second with few bumps, and the tissue with sky-blue marks
-#   where a ring crosses a neighboring nucleus.
+# :alt: Two maps of bright bumps with dark rings on gray, the second with few bumps, and the tissue with sky-blue marks where a ring crosses a neighboring nucleus.
 #
 # The mask from all dots and from a part of them; gray is ignored. In the third panel, sky blue marks ring pixels that
 # lie on a nucleus.
@@ -242,7 +263,7 @@ glue("dots-gaussian", figure)
 # or 20 %? Decide before you read on.
 # ```
 #
-# On the twelve real images it is {glue:text}`dots-ring-wrong` %. Neighbors reach into the ring, and large nuclei reach
+# On the twelve real images it is {glue:text}`dots-ring-wrong:.0f` %. Neighbors reach into the ring, and large nuclei reach
 # beyond $r_1$. A detector lives with that: it only has to be highest at the centers. The bump is narrow for the same
 # reason. It has faded to 0.05 at a distance of 2.45 $\sigma$, and the authors' release calls everything beyond
 # background. The article's own rule, $M_i > 0$, gives the high weight to the whole disk of radius $r_1$.
@@ -266,11 +287,13 @@ voronoi = sup.voronoi_labels(points, labels.shape, radius=2)
 edges = sup.voronoi_edges(points, labels.shape)
 _, nearest = sup.nearest_points(points, labels.shape)
 
-# Brute force on one row of pixels: no dot is nearer than the one that the library names.
-pixels = np.column_stack([np.full(labels.shape[1], 200), np.arange(labels.shape[1])])
+# Brute force on one row: no dot is nearer than the one named.
+columns = np.arange(labels.shape[1])
+pixels = np.column_stack([np.full_like(columns, 200), columns])
 apart = np.linalg.norm(pixels[:, None] - points[None], axis=2)
-assert np.allclose(apart.min(axis=1), np.take_along_axis(apart, nearest[200][:, None], axis=1)[:, 0])
-print("edge pixels on nuclei:", percent(np.mean(labels[voronoi == 0] > 0)))
+assert np.allclose(apart.min(axis=1), apart[columns, nearest[200]])
+on_nuclei = np.mean(labels[voronoi == 0] > 0)
+print(f"edge pixels on nuclei: {percent(on_nuclei)}")
 
 # %% tags=["hide-input"]
 figure = label_figure(image, labels, voronoi, "Voronoi label", window, points)
@@ -279,8 +302,7 @@ glue("dots-voronoi", figure)
 # %% [markdown]
 # ```{glue:figure} dots-voronoi
 # :name: fig-dots-voronoi
-# :alt: Tissue with outlines and dots, the same with blue straight edges between small orange disks, and the few
-#   stretches of edges that lie on nuclei in sky blue.
+# :alt: Tissue with outlines and dots, the same with blue straight edges between small orange disks, and the few stretches of edges that lie on nuclei in sky blue.
 #
 # Voronoi edges (dark blue) and disks (orange). Sky blue: edges that lie on a nucleus. Most errors are where nuclei
 # touch, and there an edge is still of use: it tells the network to keep them apart.
@@ -309,11 +331,13 @@ glue("dots-voronoi", figure)
 # found.
 
 # %%
-roles, report = sup.cluster_roles(image, points, seed=seed, restarts=chosen.restarts)
-table = pd.DataFrame(report.centers, index=report.roles, columns=["red", "green", "blue", "distance"])
-table.assign(**{
-    "share of image": report.pixel_share, "share of dots": report.dot_share, "share of disks": report.disk_share,
-}).round(2)
+roles, report = sup.cluster_roles(image, points, **kmeans)
+features = ["red", "green", "blue", "distance"]
+table = pd.DataFrame(report.centers, report.roles, features)
+table["of image"] = report.pixel_share
+table["of dots"] = report.dot_share
+table["of disks"] = report.disk_share
+table.round(2)
 
 # %% [markdown]
 # `refine_roles` then tidies up. Components of the nucleus cluster below 30 px go. Inside each Voronoi cell, what is
@@ -322,8 +346,8 @@ table.assign(**{
 
 # %%
 cluster = sup.refine_roles(roles, points)
-assert np.array_equal(cluster, sup.cluster_labels(image, points, seed=seed, restarts=chosen.restarts))
-print(sup.label_quality(labels, cluster))
+assert np.array_equal(cluster, sup.cluster_labels(image, points, **kmeans))
+quality_table(cluster=cluster)
 
 # %% tags=["hide-input"]
 panels = [viz.weak_label_image(roles, image), viz.weak_label_image(cluster, image), error_image(image, labels, cluster)]
@@ -335,8 +359,7 @@ glue("dots-cluster", figure)
 # %% [markdown]
 # ```{glue:figure} dots-cluster
 # :name: fig-dots-cluster
-# :alt: Orange clusters around the dots with blue ground, then smoother orange patches with a bare seam around them, then
-#   the tissue with the wrong pixels in orange.
+# :alt: Orange clusters around the dots with blue ground, then smoother orange patches with a bare seam around them, then the tissue with the wrong pixels in orange.
 #
 # Clusters before and after tidying, and the errors. Orange: called nucleus, but is not. Sky blue: called background,
 # but is nucleus.
@@ -355,8 +378,10 @@ glue("dots-cluster", figure)
 # %%
 other = load_dataset("synthetic-he", "train")["train-0000"].image
 same = reinhard_normalize(other, color_statistics(image))
-for name, picture in (("other patient", other), ("normalized", same), ("reference", image)):
-    print(f"{name:<14} mean of L, a, b:", np.round(color_statistics(picture).mean, 1))
+pictures = {"other": other, "normalized": same, "reference": image}
+for name, picture in pictures.items():
+    lab = np.round(color_statistics(picture).mean, 1)
+    print(f"{name:<10} mean of L, a, b: {lab}")
 
 # %% [markdown]
 # ## Near and far: the disk label
@@ -371,8 +396,9 @@ for name, picture in (("other patient", other), ("normalized", same), ("referenc
 
 # %%
 disks = sup.disk_labels(points, labels.shape, r=chosen.r, d=chosen.d)
-assert np.array_equal(disks == 1, distance <= chosen.r) and np.array_equal(disks == 0, distance > chosen.d)
-print(sup.label_quality(labels, disks))
+assert np.array_equal(disks == 1, distance <= chosen.r)
+assert np.array_equal(disks == 0, distance > chosen.d)
+quality_table(disks=disks)
 
 # %% tags=["hide-input"]
 glue("dots-disks", label_figure(image, labels, disks, "disk label", window))
@@ -400,7 +426,9 @@ glue("dots-disks", label_figure(image, labels, disks, "disk label", window))
 boxes = sup.pseudo_boxes(points, labels.shape, ratio=chosen.box_ratio)
 true_boxes = sup.label_boxes(labels)
 overlap = sup.box_iou(boxes, true_boxes)
-print(f"mean side {np.mean(boxes[:, 2:] - boxes[:, :2]):.1f} px, mean IoU with the true box {overlap.mean():.2f}")
+sides = boxes[:, 2:] - boxes[:, :2]
+print(f"mean side {sides.mean():.1f} px")
+print(f"mean IoU with the true box {overlap.mean():.2f}")
 
 # %% tags=["hide-input"]
 figure = viz.show_panels([viz.outline(image, labels)], crop=window, points=[points], width=3.6, scale_bar=MICROMETERS)
@@ -427,17 +455,14 @@ glue("dots-boxes", figure)
 
 # %%
 for share in (0.05, 0.1, 0.25, 0.5, 1.0):
-    plain = len(sup.sample_points(points, share, generator(seed, "draw")))
-    repeated = len(sup.sample_points(points, share, generator(seed, "draw"), replace=True))
-    print(f"ratio {share:4}: {plain:3} dots, with replacement {repeated:3} of {len(points)}")
+    plain = sup.sample_points(points, share, rng=seed)
+    repeated = sup.sample_points(points, share, rng=seed, replace=True)
+    print(f"ratio {share:4}: {len(plain):3} dots, {len(repeated):3} with replacement")
 
 # %%
-few_cluster = sup.cluster_labels(image, kept, seed=seed, restarts=chosen.restarts)
 few_voronoi = sup.voronoi_labels(kept, labels.shape)
-for name, one in (("Voronoi", few_voronoi), ("cluster", few_cluster)):
-    quality = sup.label_quality(labels, one)
-    print(f"{name} label from {len(kept)} dots: wrong background {percent(quality.background_wrong)}, "
-          f"wrong nucleus {percent(quality.nucleus_wrong)}")
+few_cluster = sup.cluster_labels(image, kept, **kmeans)
+quality_table(Voronoi=few_voronoi, cluster=few_cluster)
 
 # %% tags=["hide-input"]
 figure = viz.show_panels(
@@ -450,11 +475,10 @@ glue("dots-few", figure)
 # %% [markdown]
 # ```{glue:figure} dots-few
 # :name: fig-dots-few
-# :alt: A few straight edges that cross many nuclei, and a cluster label in which most nuclei without a dot are marked
-#   as wrong background.
+# :alt: A few straight edges that cross nuclei, and a cluster label whose orange patches spread over the ground between nuclei.
 #
-# The same labels from a tenth of the dots. Nuclei without a dot are called background, and their pixels (sky blue) teach a
-# network the opposite of what it shall learn.
+# The same labels from a tenth of the dots. Edges run where they like. Most pixels are farther than 20 px from any dot, so
+# distance no longer tells them apart, and what is called nucleus spreads (orange errors).
 # ```
 #
 # ## Results
@@ -555,20 +579,27 @@ exchanged = cases["cluster label, normalized colors"]["wrong_if_exchanged"]
 glue("dots-worst-raw", 100 * wrong["raw"][worst])
 glue("dots-worst-normalized", 100 * wrong["normalized"][worst])
 glue("dots-worst-exchanged", 100 * exchanged[worst])
+glue("dots-exchanged-better", int((exchanged < wrong["normalized"]).sum()))
+glue("dots-exchanged-wrong", 100 * exchanged.mean())
 
 # %% [markdown]
 # ```{glue:figure} dots-cases
 # :name: fig-dots-cases
-# :alt: Twelve lines with a circle and a square each. All but one lie below 0.15; the square of the top line is far to the
-#   right of its circle.
+# :alt: Twelve lines with a circle and a square each. All but one lie below 0.15; the square of the top line is far to the right of its circle.
 #
-# Wrong share of the cluster label on each training image. One image fails, and only after normalization.
+# Wrong share of the cluster label on each training image. One image fails, and only with normalized colors.
 # ```
 #
 # On the worst image, TCGA-18-5592, {glue:text}`dots-worst-raw:.0f` % of the label is wrong with raw colors and
 # {glue:text}`dots-worst-normalized:.0f` % with normalized ones. If the two clusters without dots exchange their roles,
 # the second number falls to {glue:text}`dots-worst-exchanged:.0f` %. The clusters were fine, the names were not.
 # [What goes wrong](dots-what-goes-wrong) shows the image.
+#
+# This is the extreme of a wider finding. With normalized colors, the exchange would lower the error on
+# {glue:text}`dots-exchanged-better` of the twelve images, and the mean error from {glue:text}`dots-normalized-wrong:.1f` %
+# to {glue:text}`dots-exchanged-wrong:.1f` %. The recipe calls the cluster nearer to the color of nuclei background more
+# often than not. We keep the published rule, did not test what training would make of another, and leave a better one
+# to the third exercise.
 #
 # ### How many dots does a label need?
 #
@@ -596,28 +627,38 @@ axes[0].set_ylabel("wrong share")
 figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
 glue("dots-sweep", figure)
 
-# %% tags=["remove-output"]
+# %% tags=["hide-input"]
 for key, name in (("voronoi", "Voronoi label"), ("cluster", "cluster label"), ("gauss", "Gaussian mask")):
-    for share in (10, 100):
-        value = measured(f"{share} % of the dots", "background_wrong", f"{name} by dots")
-        glue(f"dots-{key}-{share}", 100 * value)
-glue("dots-cluster-nucleus-10", 100 * measured("10 % of the dots", "nucleus_wrong", "cluster label by dots"))
+    for metric, factor in (("background_wrong", 100), ("nucleus_wrong", 100), ("aji_cut", 1)):
+        for share in (10, 50, 100):
+            value = measured(f"{share} % of the dots", metric, f"{name} by dots")
+            glue(f"dots-{key}-{metric}-{share}", factor * value)
+glue("dots-foreground", 100 * measured("training images", "foreground", "nuclei"))
 
 # %% [markdown]
 # ```{glue:figure} dots-sweep
 # :name: fig-dots-sweep
-# :alt: Two line plots against the share of dots kept, from 5 to 100 percent, with one line each for the cluster label, the
-#   Gaussian mask and the Voronoi label.
+# :alt: Two line plots against the share of dots kept, from 5 to 100 percent, with one line each for the cluster label, the Gaussian mask and the Voronoi label.
 #
 # Wrong share of the pixels called background (left) and nucleus (right), twelve images; bars are the standard
 # deviation over three draws, often smaller than the marker.
 # ```
 #
-# With all dots, {glue:text}`dots-voronoi-100:.0f` % of the Voronoi edges lie on nuclei; with one dot in ten,
-# {glue:text}`dots-voronoi-10:.0f` % do, about as many as if edges were drawn blindly: an edge no longer knows where
-# the nuclei are. The background of the cluster label goes from {glue:text}`dots-cluster-100:.0f` % to
-# {glue:text}`dots-cluster-10:.0f` % wrong. The mask starts high, at {glue:text}`dots-gauss-100:.0f` %, and hardly
-# moves ({glue:text}`dots-gauss-10:.0f` %), because it does not speak about what is far from its dots. So few dots
+# With all dots, {glue:text}`dots-voronoi-background_wrong-100:.0f` % of the Voronoi edges lie on nuclei. With one dot in
+# ten, {glue:text}`dots-voronoi-background_wrong-10:.0f` % do, and nuclei cover {glue:text}`dots-foreground:.0f` % of the
+# images: such edges no longer know where nuclei are.
+#
+# The cluster label fails in another way. Its background gets cleaner, from
+# {glue:text}`dots-cluster-background_wrong-100:.0f` % wrong to {glue:text}`dots-cluster-background_wrong-10:.0f` %, while its
+# nucleus goes from {glue:text}`dots-cluster-nucleus_wrong-100:.0f` % wrong to
+# {glue:text}`dots-cluster-nucleus_wrong-10:.0f` %. Distance no longer tells pixels apart, color decides alone, and the closing
+# inside huge cells joins whatever it finds. Background is worst in between
+# ({glue:text}`dots-cluster-background_wrong-50:.0f` % wrong at half of the dots): distance still counts then, and a nucleus
+# without a dot is dark and far from every dot, like the cluster called background. Cut at the edges and taken as instances, the label falls from an
+# {term}`AJI` of {glue:text}`dots-cluster-aji_cut-100:.2f` to {glue:text}`dots-cluster-aji_cut-10:.2f`.
+#
+# The Gaussian mask starts high, at {glue:text}`dots-gauss-background_wrong-100:.0f` % wrong background, and hardly moves
+# ({glue:text}`dots-gauss-background_wrong-10:.0f` %), because it does not speak about what is far from its dots. So few dots
 # are enough to *start a detector*, and too few to outline nuclei. The method of {cite:t}`qu2020` does it in this
 # order: detect first, then make these labels from the detections.
 #
@@ -644,19 +685,30 @@ glue("dots-times-tenth", float(minutes["full masks"] / tenth))
 # ## Paper versus ours
 #
 # The articles print no error rates of their labels. We compare with an earlier, independent measurement with the same
-# recipe, and call a difference of at most 0.02 agreement (for sides in pixels, too, which is strict).
+# recipe. Two numbers agree if shares differ by at most 0.02, and larger numbers by at most 2 %
+# ([the rule](../book/results.md)).
+
+# %% tags=["hide-input"]
+compared = comparison("from-dots-to-labels")
+glue("dots-compared", len(compared))
+glue("dots-agree", int((compared.verdict == "agrees").sum()))
+compared["value"] = compared.row + ": " + compared.metric.str.replace("_", " ")
+compared = compared.set_index("value")[["published", "ours", "difference", "verdict"]].round(3)
+compared.rename(columns={"published": "earlier"})
+
+# %% [markdown]
+# Shares are fractions, sides and radii are in pixels. {glue:text}`dots-agree` of {glue:text}`dots-compared` values agree. The
+# same table, with a number to refer to, is on [the results page](../book/results.md).
 #
-# ```{csv-table} Earlier measurements and ours. Shares are fractions; sides and radii are in pixels.
-# :name: tab-dots-paper
-# :header-rows: 1
-# :file: ../book/generated/results-from-dots-to-labels.csv
-# ```
+# Geometry first: sizes, Voronoi edges, disks and draws agree to the last printed digit or close to it. The cluster label
+# agrees too, although the colors are not the same. The earlier measurement used a copy of the images that was
+# normalized in a way of its own, before some images were replaced by their owners. We normalize the current copy by
+# {eq}`eq-dots-reinhard`. Some label maps differ by less than a pixel as well.
 #
-# Where numbers differ, the cause is most likely the images. The earlier measurement used a copy that is normalized
-# in a way of its own and dates from before some images were replaced by their owners. We normalize the current
-# copy as in {eq}`eq-dots-reinhard`. The label maps differ a little as well: those made from the polygons of the
-# release are shifted by less than a pixel. Purely geometric labels (Voronoi, disks) feel none of the colors, and the
-# cluster label feels both.
+# One number differs, the {term}`AJI` of the label taken as instances, {glue:text}`dots-aji-components:.3f`. Removing the
+# Voronoi edges first does not change it ({glue:text}`dots-aji-cut:.3f`), because tidying shrinks every nucleus by 2 px
+# inside its own cell, so that no two touch. In the earlier measurement nuclei did touch, and cutting them raised the AJI to
+# about our value. We do not know which step made them touch.
 #
 # Three choices are ours. Dots are drawn without replacement. Where the article and the authors' release disagree
 # about a number (minimum area, radii), we follow the release, because it made the printed results. And a mask of
@@ -683,7 +735,7 @@ def failure(name, window):
         return figure
     case = real[name]
     picture, dots = reinhard_normalize(case.image, reference), sup.box_centers(case.labels)
-    roles, report = sup.cluster_roles(picture, dots, seed=seed, restarts=chosen.restarts)
+    roles, report = sup.cluster_roles(picture, dots, **kmeans)
     cases_seen[name] = case.labels, dots, roles, report
     return label_figure(picture, case.labels, sup.refine_roles(roles, dots), "cluster label", window)
 
@@ -694,8 +746,7 @@ glue("dots-fail-liver", failure("TCGA-18-5592-01Z-00-DX1", (400, 300, SIZE)))
 # %% [markdown]
 # ```{glue:figure} dots-fail-liver
 # :name: fig-dots-fail-liver
-# :alt: Large gray-blue nuclei with outlines; orange disks in their middle and dark blue rings around the disks; the rings
-#   marked sky blue.
+# :alt: Large gray-blue nuclei with outlines; orange disks in their middle and dark blue rings around the disks; the rings marked sky blue.
 #
 # TCGA-18-5592: exchanged roles.
 # ```
@@ -712,23 +763,26 @@ glue("dots-fail-rings", failure("TCGA-49-4488-01Z-00-DX1", (300, 330, SIZE)))
 # %% [markdown]
 # ```{glue:figure} dots-fail-rings
 # :name: fig-dots-fail-rings
-# :alt: Large dark nuclei with outlines; orange disks of equal size in them, blue around the disks; the outer rim of large
-#   nuclei marked sky blue.
+# :alt: Large dark nuclei with outlines; orange disks of equal size in them, blue around the disks; the outer rim of large nuclei marked sky blue.
 #
 # TCGA-49-4488: nuclei larger than the recipe expects.
 # ```
 #
 # **Cause.** Distance is one of four features, and it is cut at 20 px whatever the magnification. Where nucleus and
-# ground differ little in color, distance decides: the nucleus cluster becomes a disk of one size around each dot.
-# Large nuclei lose their rim to the background. **Cure.** Scale the distances in {eq}`eq-dots-features` with the mean
-# radius of the nuclei, as $r_1$ is in {eq}`eq-dots-gaussian`.
+# ground differ little in color, distance decides: the nucleus cluster becomes a disk of one size around each dot. The
+# median nucleus here has {glue:text}`dots-rings-area:.0f` px. Large ones lose their rim, and
+# {glue:text}`dots-rings-background_wrong:.0f` % of the background is wrong. **Cure.** Scale the distances in
+# {eq}`eq-dots-features` with the mean radius of the nuclei, as $r_1$ is in {eq}`eq-dots-gaussian`.
 
 # %% tags=["hide-input"]
 glue("dots-fail-kidney", failure("TCGA-HE-7129-01Z-00-DX1", (440, 450, SIZE)))
 
-# %% tags=["remove-output"]
-kidney = cases["cluster label, normalized colors"].loc["TCGA-HE-7129-01Z-00-DX1"]
-glue("dots-kidney-nucleus-wrong", 100 * kidney["nucleus_wrong"])
+# %% tags=["hide-input"]
+for key, name in (("kidney", "TCGA-HE-7129-01Z-00-DX1"), ("rings", "TCGA-49-4488-01Z-00-DX1")):
+    sizes = run[(run.experiment == "nuclei") & (run.image == name) & (run.metric == "median_area")]
+    glue(f"dots-{key}-area", float(sizes.value.mean()))
+    for metric in ("nucleus_wrong", "background_wrong"):
+        glue(f"dots-{key}-{metric}", float(100 * cases["cluster label, normalized colors"].loc[name, metric]))
 glue("dots-aji-components", measured("cluster label, normalized colors", "aji_components"))
 glue("dots-aji-cut", measured("cluster label, normalized colors", "aji_cut"))
 
@@ -740,10 +794,10 @@ glue("dots-aji-cut", measured("cluster label, normalized colors", "aji_cut"))
 # TCGA-HE-7129: a dense kidney.
 # ```
 #
-# **Cause.** With this many dots, every pixel is near one. Distance tells nothing apart any more, dilation closes the
-# gaps between neighbors, and {glue:text}`dots-kidney-nucleus-wrong:.0f` % of what is called nucleus is not.
-# **Cure.** Use the Voronoi edges to cut. Over the twelve images, the {term}`AJI` of the label taken as instances is
-# {glue:text}`dots-aji-components:.3f` as it is, and {glue:text}`dots-aji-cut:.3f` after the edges were removed.
+# **Cause.** The same disks of one size, but now the median nucleus has {glue:text}`dots-kidney-area:.0f` px. Ground next to
+# a dot is called nucleus, dilation closes what gaps are left, and {glue:text}`dots-kidney-nucleus_wrong:.0f` % of the
+# nucleus label is wrong. Only the tidying inside Voronoi cells keeps neighbors apart. **Cure.** As above; with this
+# density, a smaller closing helps too.
 #
 # ## Exercises
 #
@@ -795,8 +849,10 @@ print(f"background over nucleus: {imbalance:.1f}")
 
 # %% tags=["solution"]
 for distance_limit in (8, 12, 16, 20, 24):
-    one = sup.label_quality(labels, sup.disk_labels(points, labels.shape, chosen.r, distance_limit))
-    print(f"d = {distance_limit:2}: background {percent(one.background)}, wrong {percent(one.background_wrong)}")
+    one = sup.disk_labels(points, labels.shape, chosen.r, distance_limit)
+    quality = sup.label_quality(labels, one)
+    print(f"d = {distance_limit:2}: background {percent(quality.background)}, "
+          f"wrong {percent(quality.background_wrong)}")
 
 # %% [markdown]
 # ```{solution-end}
