@@ -3,7 +3,6 @@
 from docutils import nodes
 from sphinx.transforms.post_transforms import SphinxPostTransform
 
-
 _REPEATED = ("exercise-content", "solution-content")
 
 

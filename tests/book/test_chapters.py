@@ -114,7 +114,8 @@ def test_code_cells_are_short_portable_and_install_nothing(path):
 @every_text
 def test_every_figure_is_numbered_described_and_captioned(path):
     text = prose(path)
-    assert not re.search(r"!\[[^\]]*\]\(|<img|^[`:]{3,}\{image\}|\{glue:\}", text, re.M), "a picture outside glue:figure has no number"
+    unnumbered = re.search(r"!\[[^\]]*\]\(|<img|^[`:]{3,}\{image\}|\{glue:\}", text, re.M)
+    assert not unnumbered, "a picture outside glue:figure has no number"
     glued = set(re.findall(r"glue\(\s*[\"']([^\"']+)", "\n".join(cell.source for cell in cells(path, "code"))))
     figures = directives(text, "glue:figure")
     assert figures

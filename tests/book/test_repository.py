@@ -1,6 +1,9 @@
 """Launch links come from the repository's own address or not at all."""
 
+import doctest
+
 import pytest
+import repository as module
 import yaml
 from repository import repository, web_address
 from stage import configuration
@@ -68,3 +71,7 @@ def test_links_only_with_an_address(root):
     linked = yaml.safe_load(configuration(text, "https://github.com/a/b", "trunk"))
     assert linked["repository"] == {"url": "https://github.com/a/b", "branch": "trunk", "path_to_book": ""}
     assert linked["launch_buttons"]["colab_url"] and linked["html"]["use_repository_button"]
+
+
+def test_examples_in_the_docstring():
+    assert doctest.testmod(module).failed == 0
