@@ -107,6 +107,7 @@ def label_figure(image, gt, label, title, window, points=None):
     )
 
 
+# %% tags=["hide-input"]
 def quality_table(**named):
     """Return the quality of labels of the synthetic image as a table, one row for each."""
     rows = {name: asdict(sup.label_quality(labels, one)) for name, one in named.items()}
@@ -958,7 +959,7 @@ for name, (gt, dots, old, found) in cases_seen.items():
 # ```
 #
 # ```{dropdown} About 39 %
-# Yes: $1 - e^{-0.5}$. Each dot is missed by every one of the draws with probability close to $e^{-0.5}$.
+# Yes. It is $1 - e^{-0.5}$. Each dot is missed by every one of the draws with probability close to $e^{-0.5}$.
 # ```
 #
 # ```{dropdown} It keeps exactly 50 %
