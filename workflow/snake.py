@@ -21,6 +21,7 @@ def snakemake(target, cores, **config):
 
     Notes
     -----
+    Every GPU is one slot; where there is none, the slots are the cores, so that jobs still run side by side.
     Snakemake's own lock outlives a killed run; the callers hold a lock of the operating system instead.
     """
     command = [
@@ -35,7 +36,7 @@ def snakemake(target, cores, **config):
         "--cores",
         str(cores),
         "--resources",
-        f"gpu={max(1, len(devices()))}",
+        f"gpu={len(devices()) or cores}",
         "--rerun-triggers",
         "mtime",
         "--rerun-incomplete",

@@ -14,10 +14,9 @@ def main(arguments=None):
     """Run the study; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cores", type=int, default=2, help="processor cores to use")
-    parser.add_argument("--profile", default="full", help="where the records go: full (results/) or another")
     chosen = parser.parse_args(arguments)
     with build_lock("study"):
-        return snakemake("study", chosen.cores, study_profile=chosen.profile)
+        return snakemake("study", chosen.cores)
 
 
 if __name__ == "__main__":

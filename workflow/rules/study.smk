@@ -1,34 +1,48 @@
-# One job for each row whose record is missing or out of date; a record is written by the job itself, whole or not
-# at all, so an interrupted study goes on where it stopped. Rows go through the GPU slots one by one.
+# One job for each row whose record is missing or was made by other code or settings. The job writes the record
+# itself, whole or not at all, so an interrupted study goes on where it stopped. Rows wait for a GPU of their own.
 
 import json
 import subprocess
 
+NUCSEG = [PYTHON, "-m", "nucseg"]
+GPUS = gpu_slot.devices()
+
 
 # Asked only when the study is wanted: it imports the experiments.
 def study_marks(wildcards):
-    command = [PYTHON, "-m", "nucseg", "experiment", "list", "--profile", STUDY_PROFILE, "--json"]
+    command = [*NUCSEG, "experiment", "list", "--json"]
     listed = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-    wanted = [row for row in listed if not row["current"]]
-    for row in wanted:
-        mark = places.BUILD / "study" / STUDY_PROFILE / row["chapter"] / f"{row['key']}.done"
-        mark.unlink(missing_ok=True)
-    return [f"_build/study/{STUDY_PROFILE}/{row['chapter']}/{row['key']}.done" for row in wanted]
+    marks = []
+    for row in listed:
+        mark = places.BUILD / "study" / row["chapter"] / f"{row['key']}.done"
+        if row["state"] != "current":
+            mark.unlink(missing_ok=True)
+            marks.append(str(mark.relative_to(places.ROOT)))
+    return marks
 
 
-STUDY_PROFILE = config.get("study_profile", "full")
+# The tables once more at the end: rows that finish at the same moment may each have missed the other.
+rule study:
+    input:
+        study_marks,
+    params:
+        chapters=lambda wildcards, input: sorted({mark.split("/")[2] for mark in input}),
+    run:
+        for chapter in params.chapters:
+            subprocess.run([*NUCSEG, "tables", chapter], check=True)
+
+
+# On a machine with GPUs there are as many rows at a time as GPUs, and they share the cores.
+def threads_of_a_row(wildcards):
+    return max(1, workflow.cores // len(GPUS)) if GPUS else 1
 
 
 rule row:
     output:
-        touch(f"_build/study/{STUDY_PROFILE}/{{chapter}}/{{key}}.done"),
+        touch("_build/study/{chapter}/{key}.done"),
+    threads: threads_of_a_row
     resources:
         gpu=1,
     shell:
-        "{PYTHON:q} workflow/gpu_slot.py {PYTHON:q} -m nucseg experiment run {wildcards.chapter}"
-        " --row {wildcards.key:q} --profile {STUDY_PROFILE}"
-
-
-rule study:
-    input:
-        study_marks,
+        "OMP_NUM_THREADS={threads} NUMBA_NUM_THREADS={threads}"
+        " {PYTHON:q} workflow/gpu_slot.py {NUCSEG:q} experiment run {wildcards.chapter} --row {wildcards.key:q}"
