@@ -142,7 +142,7 @@ def readme_with_results(text):
     if not 0 <= begin < end:
         raise DataError(f"README.md: the marks {README_MARKS[0]!r} and {README_MARKS[1]!r} must both stand there")
     tables = [formatted(comparison(slug)).assign(chapter=slug) for slug in chapters()]
-    shown = pd.concat(tables)[lambda t: t.metric.isin(["aji", "object_dice"])]
+    shown = pd.concat(tables)[lambda t: t.metric.isin(["aji", "object_dice", "wrong", "background_wrong"])]
     shown = shown[["chapter", "what", "dataset", "metric", "reference", "ours", "difference"]]
     return text[: begin + len(README_MARKS[0])] + "\n" + markdown(shown) + "\n" + text[end:]
 
