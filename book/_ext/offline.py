@@ -30,17 +30,22 @@ def drop_live_code(app, doctree, docname):
             node.parent.remove(node)
 
 
-def drop_files(app, exception):
-    """Remove the files of what was left out (a ``build-finished`` handler)."""
-    if exception is None:
-        for pattern in _FILES:
-            for path in (Path(app.outdir) / "_static").glob(pattern):
-                path.unlink()
+def finish(app, exception):
+    """Remove the files of what was left out, and make the pages light without scripts (``build-finished``)."""
+    if exception is not None:
+        return
+    for pattern in _FILES:
+        for path in (Path(app.outdir) / "_static").glob(pattern):
+            path.unlink()
+    # The theme colors code for "light" and "dark"; "auto" becomes one of them only where scripts run.
+    for path in Path(app.outdir).rglob("*.html"):
+        text = path.read_text(encoding="utf-8")
+        path.write_text(text.replace(' data-theme="auto">', ' data-theme="light">', 1), encoding="utf-8")
 
 
 def setup(app):
     """Connect after every extension that adds scripts."""
     app.connect("html-page-context", drop_scripts, priority=950)
     app.connect("doctree-resolved", drop_live_code, priority=950)
-    app.connect("build-finished", drop_files, priority=950)
+    app.connect("build-finished", finish, priority=950)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
