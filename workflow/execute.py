@@ -101,8 +101,16 @@ class Engine(NBClientEngine):
     def execute_managed_notebook(cls, nb_man, kernel_name, start_timeout=60, **kwargs):
         """Execute with :class:`Client`."""
         del kwargs
-        manager = AsyncKernelManager(kernel_name=kernel_name, kernel_spec_manager=ThisPython())
-        Client(nb_man, km=manager, startup_timeout=start_timeout, kernel_name=kernel_name, timeout=None).execute()
+        # Sockets in a folder of their own: kernels that start side by side can be given the same TCP port.
+        with tempfile.TemporaryDirectory(prefix="kernel-", ignore_cleanup_errors=True) as folder:
+            manager = AsyncKernelManager(
+                kernel_name=kernel_name,
+                kernel_spec_manager=ThisPython(),
+                connection_file=f"{folder}/kernel.json",
+                transport="ipc",
+                ip=f"{folder}/socket",
+            )
+            Client(nb_man, km=manager, startup_timeout=start_timeout, kernel_name=kernel_name, timeout=None).execute()
 
 
 def environment(profile, threads, device):
@@ -205,6 +213,8 @@ def _run(files, source, profile):
             problem = str(error)
         except DeadKernelError:
             problem = "the kernel died; most often the memory was not enough"
+        except RuntimeError as error:
+            problem = f"the kernel did not start: {error}"
         peak = watch.stop()
         text = copy.read_text(encoding="utf-8") if copy.is_file() else None
     if problem is not None:

@@ -114,6 +114,15 @@ def test_a_failure_keeps_a_log_and_no_result_and_is_repaired_by_the_next_run(che
 
 
 @pytest.mark.slow
+def test_a_dead_kernel_is_a_failure_with_a_cause(checkout):
+    write(checkout, TEXT + "\n# %%\nos._exit(1)\n")
+    printed, status = make(checkout)
+    assert status != 0
+    assert "tiny: FAILED: the kernel died" in printed and "Traceback" not in printed
+    assert not files(checkout).notebook.exists()
+
+
+@pytest.mark.slow
 def test_a_killed_run_leaves_nothing_half_written_and_does_not_block_the_next(checkout):
     (checkout / "workflow" / "profiles" / "quick.yaml").write_text("tiny: {seconds: 30}\n")
     write(checkout, TEXT)
