@@ -125,11 +125,13 @@ def test_the_stated_tolerance_is_the_one_in_use():
     assert float(stated) == pages.TOLERANCE
 
 
-def test_results_sections_number_a_table_for_each_chapter_with_results():
-    tables = {"full-of-it": pd.DataFrame({"what": ["x"]}), "nothing-yet": pd.DataFrame({"what": []})}
+def test_results_sections_number_a_table_for_each_experiment(tmp_path):
+    columns = ["experiment", "dataset", "what"]
+    lines = [("scores", "monuseg", "a"), ("labels", "monuseg", "b"), ("scores", "monuseg", "c"), ("scores", "tnbc", "d")]
+    tables = {"full-of-it": pd.DataFrame(lines, columns=columns), "nothing-yet": pd.DataFrame(columns=columns)}
     text = pages.results_sections(tables)
-    assert ":file: generated/results-full-of-it.csv" in text
-    assert text.count("csv-table") == 1
+    captions = re.findall(r"csv-table} (.+)\n:name: tab-results-full-of-it-(\d)", text)
+    assert captions == [("Scores (`monuseg`).", "1"), ("Labels (`monuseg`).", "2"), ("Scores (`tnbc`).", "3")]
     assert "nothing-yet" not in text
     assert "No full run" in pages.results_sections({})
 

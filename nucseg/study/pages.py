@@ -73,12 +73,15 @@ def comparison(slug):
 
 
 def formatted(table):
-    """Return a comparison with numbers as text, ready to print: three decimals, a dash where there is none."""
-    shown = table.rename(columns={"row": "what", "published": "reference"}).drop(columns="spread")
+    """Return a comparison with numbers as text: three decimals, spread over seeds after ours, a dash for nothing."""
+    shown = table.rename(columns={"row": "what", "published": "reference"})
     for column in ("reference", "ours", "difference"):
         sign = "+" if column == "difference" else ""
         shown[column] = [("-" if pd.isna(value) else f"{value:{sign}.3f}") for value in shown[column]]
-    return shown
+    spreads = ["" if pd.isna(value) else f" ± {value:.3f}" for value in shown["spread"]]
+    shown["ours"] = [ours + spread for ours, spread in zip(shown["ours"], spreads)]
+    shown["metric"] = shown["metric"].str.replace("_", " ")
+    return shown.drop(columns="spread")
 
 
 def markdown(table):
@@ -100,18 +103,19 @@ def write_pages(folder):
     write_text(target / "dataset-cards.md", dataset_cards())
     tables = {slug: formatted(comparison(slug)) for slug in chapters()}
     for slug, table in tables.items():
-        _write_csv(target / f"results-{slug}.csv", table)
+        for number, (_, part) in enumerate(_by_experiment(table), start=1):
+            _write_csv(target / f"results-{slug}-{number}.csv", part)
     write_text(target / "results.md", results_sections(tables))
     write_overview(target / "overview.png")
 
 
 def results_sections(tables):
-    """Return one Markdown section for each chapter with results: a numbered table of its CSV file.
+    """Return one Markdown section for each chapter with results: a numbered table for each experiment.
 
     Parameters
     ----------
     tables : mapping of str to pandas.DataFrame
-        Chapter to the table that was written for it.
+        Chapter to its formatted comparison.
 
     Returns
     -------
@@ -121,13 +125,21 @@ def results_sections(tables):
     for slug, table in tables.items():
         if table.empty:
             continue
-        parts.append("\n".join([
-            f"### {slug.replace('-', ' ').capitalize()}", "",
-            f"The chapter [](../notebooks/{slug}.ipynb) explains these rows.", "",
-            f"```{{csv-table}} Reference and measured values of the chapter {slug}.",
-            f":name: tab-results-{slug}", ":header-rows: 1", f":file: generated/results-{slug}.csv", "```",
-        ]))
+        parts.append(f"### {slug.replace('-', ' ').capitalize()}")
+        parts.append(f"The chapter [](../notebooks/{slug}.ipynb) explains these rows.")
+        for number, ((experiment, dataset), _) in enumerate(_by_experiment(table), start=1):
+            parts.append("\n".join([
+                f"```{{csv-table}} {experiment[0].upper()}{experiment[1:]} (`{dataset}`).",
+                f":name: tab-results-{slug}-{number}", ":header-rows: 1", ":widths: 36 22 12 12 12 12",
+                f":file: generated/results-{slug}-{number}.csv", "```",
+            ]))
     return "\n\n".join(parts or ["No full run has been recorded yet."]) + "\n"
+
+
+def _by_experiment(table):
+    """Return ((experiment, dataset), table without these two columns), in order of appearance."""
+    groups = table.groupby(["experiment", "dataset"], sort=False)
+    return [(names, part.drop(columns=["experiment", "dataset"])) for names, part in groups]
 
 
 def readme_with_results(text):
@@ -142,7 +154,7 @@ def readme_with_results(text):
     if not 0 <= begin < end:
         raise DataError(f"README.md: the marks {README_MARKS[0]!r} and {README_MARKS[1]!r} must both stand there")
     tables = [formatted(comparison(slug)).assign(chapter=slug) for slug in chapters()]
-    shown = pd.concat(tables)[lambda t: t.metric.isin(["aji", "object_dice", "wrong", "background_wrong"])]
+    shown = pd.concat(tables)[lambda t: t.metric.isin(["aji", "object dice", "wrong", "background wrong"])]
     shown = shown[["chapter", "what", "dataset", "metric", "reference", "ours", "difference"]]
     return text[: begin + len(README_MARKS[0])] + "\n" + markdown(shown) + "\n" + text[end:]
 
