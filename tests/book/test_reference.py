@@ -1,0 +1,17 @@
+"""Every public package has its page in the book."""
+
+from places import pages
+from reference import page_name, public_modules, write_reference
+
+
+def test_the_table_of_contents_lists_every_reference_page():
+    listed = [page for page in pages() if page.startswith("book/api/")]
+    assert sorted(listed) == sorted(page_name(module) for module in public_modules())
+
+
+def test_each_module_gets_a_page_and_a_line(tmp_path):
+    names = write_reference(tmp_path)
+    overview = (tmp_path / "book" / "api.md").read_text(encoding="utf-8")
+    for module, name in zip(public_modules(), names):
+        assert f".. automodule:: {module}\n" in (tmp_path / f"{name}.md").read_text(encoding="utf-8")
+        assert f"[`{module}`](api/" in overview
