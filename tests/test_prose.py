@@ -127,7 +127,8 @@ def test_the_stated_tolerance_is_the_one_in_use():
 
 def test_results_sections_number_a_table_for_each_experiment(tmp_path):
     columns = ["experiment", "dataset", "what"]
-    lines = [("scores", "monuseg", "a"), ("labels", "monuseg", "b"), ("scores", "monuseg", "c"), ("scores", "tnbc", "d")]
+    named = [("scores", "monuseg"), ("labels", "monuseg"), ("scores", "monuseg"), ("scores", "tnbc")]
+    lines = [(*names, what) for names, what in zip(named, "abcd")]
     tables = {"full-of-it": pd.DataFrame(lines, columns=columns), "nothing-yet": pd.DataFrame(columns=columns)}
     text = pages.results_sections(tables)
     captions = re.findall(r"csv-table} (.+)\n:name: tab-results-full-of-it-(\d)", text)
