@@ -42,7 +42,7 @@ test-all: env
 	@$(PY) -m pytest -q -n $(CORES) --dist loadfile --runslow
 
 study: env
-	@$(PY) -m snakemake --snakefile workflow/Snakefile --cores $(CORES) --rerun-incomplete --keep-going study
+	@$(PY) workflow/study.py --cores $(CORES)
 
 serve: env
 	@test -f _build/html/index.html || { echo "No book yet: run 'make book' first." >&2; exit 1; }

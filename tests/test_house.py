@@ -1,6 +1,8 @@
 """The house rules: floors, sizes, names, and the places that must say the same."""
 
 import ast
+import importlib
+import inspect
 import re
 import subprocess
 import sys
@@ -164,3 +166,19 @@ def test_american_spelling():
         if path.is_file() and name != "tests/test_house.py":
             guilty += [f"{name}: {word}" for word in sorted(set(BRITISH.findall(path.read_text(encoding="utf-8"))))]
     assert not guilty
+
+
+@pytest.mark.parametrize("package", ["data", "metrics", "supervision", "postprocess", "viz"])
+def test_public_functions_document_every_argument(package):
+    module = importlib.import_module(f"nucseg.{package}")
+    for name in module.__all__:
+        function = getattr(module, name)
+        if not inspect.isfunction(function):
+            continue
+        text = inspect.getdoc(function)
+        described = re.findall(r"^\*{0,2}(\w[\w, ]*)(?: : |$)", text, flags=re.M)
+        named = {word.strip() for group in described for word in group.split(",")}
+        missing = set(inspect.signature(function).parameters) - named
+        assert not missing, f"nucseg.{package}.{name} does not describe {sorted(missing)}"
+        if "return " in inspect.getsource(function):
+            assert "Returns\n-------" in text, f"nucseg.{package}.{name} does not say what it returns"

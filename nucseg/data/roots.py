@@ -36,7 +36,18 @@ def data_roots(root=None):
 
 
 def data_root(root=None):
-    """Return the data folder that is looked in first; see :func:`data_roots`."""
+    """Return the data folder that is looked in first.
+
+    Parameters
+    ----------
+    root : path-like, optional
+        As :func:`data_roots`.
+
+    Returns
+    -------
+    pathlib.Path
+        It need not exist.
+    """
     return data_roots(root)[0]
 
 
