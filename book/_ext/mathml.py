@@ -20,6 +20,9 @@ _REWRITES = (
     (re.compile(r"\\operatorname\*"), r"\\operatorname"),
     (re.compile(r"\\arg\s*\\?,?\s*\\(min|max)(?![A-Za-z])"), r"\\operatorname{arg\1}"),
     (re.compile(r"\\setminus(?![A-Za-z])"), r"\\smallsetminus"),
+    # Bars that \left and \right do not govern keep their size.
+    (re.compile(r"(?<!left)(?<!right)\\[lr]Vert(?![A-Za-z])"), r"\\|"),
+    (re.compile(r"(?<!left)(?<!right)\\[lr]vert(?![A-Za-z])"), "|"),
     (re.compile(r"\\(?:label|tag)\{[^}]*\}|\\(?:nonumber|notag|limits)(?![A-Za-z])"), ""),
 )
 #: Operators whose subscript stands below them in display math.

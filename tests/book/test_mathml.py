@@ -63,3 +63,12 @@ def test_markup_in_the_source_cannot_leave_the_attribute():
 def test_what_cannot_be_read_is_an_error_that_shows_it(latex):
     with pytest.raises(ValueError, match=re.escape(repr(latex))):
         mathml(latex)
+
+
+@pytest.mark.parametrize("bar", ["Vert", "vert"])
+def test_bars_keep_their_size_and_governed_ones_stretch(bar):
+    def stretch(text):
+        return [node.get("stretchy") for node in parsed(text).iter("mo") if node.text in "|‖∣∥"]
+
+    assert stretch(rf"\l{bar} x \r{bar}^2") == ["false", "false"]
+    assert stretch(rf"\left\l{bar} x \right\r{bar}^2") == ["true", "true"]
