@@ -132,7 +132,7 @@ def test_results_sections_number_a_table_for_each_experiment(tmp_path):
     tables = {"full-of-it": pd.DataFrame(lines, columns=columns), "nothing-yet": pd.DataFrame(columns=columns)}
     text = pages.results_sections(tables)
     captions = re.findall(r"csv-table} (.+)\n:name: tab-results-full-of-it-(\d)", text)
-    assert captions == [("Scores (`monuseg`).", "1"), ("Labels (`monuseg`).", "2"), ("Scores (`tnbc`).", "3")]
+    assert captions == [("Scores (monuseg).", "1"), ("Labels (monuseg).", "2"), ("Scores (tnbc).", "3")]
     assert "nothing-yet" not in text
     assert "No full run" in pages.results_sections({})
 

@@ -39,6 +39,9 @@ _LINKS = {
 _ELSEWHERE = re.compile(r"^\s*(?:https?:)?//", re.IGNORECASE)
 _STYLE_LOAD = re.compile(r"(?:@import\s+|url\(\s*)[\"']?\s*((?:https?:)?//[^\"')\s]+)", re.IGNORECASE)
 _HOSTS_OF_SCRIPTS = re.compile(r"(?:unpkg\.com|jsdelivr\.net|cdnjs\.|googleapis\.com|gstatic\.com|cdn\.)[^\s\"']*")
+#: Elements whose text is quoted, where markup may stand for itself.
+_QUOTES = {"pre", "code"}
+_MARKUP = re.compile(r"```\{[\w:-]+\}|\{(?:glue:\w+|term|numref|eq|cite(?::\w)?|ref|doc|func)\}")
 _PICTURE_NAME = re.compile(r"\.(?:png|jpe?g|svg|webp|gif)$", re.IGNORECASE)
 _MACHINE_PATH = re.compile(
     r"(?<![\w.~/-])(?:/(?:root|work|tmp|opt|home/\w+|Users/\w+)/[\w.-]+|[A-Z]:\\Users\\\w+)|site-packages/"
@@ -51,7 +54,7 @@ class Page(HTMLParser):
     def __init__(self, text):
         super().__init__(convert_charrefs=True)
         self.ids, self.links, self.loads, self.problems = set(), [], [], []
-        self._inside = None
+        self._inside, self._quoted = None, 0
         self.feed(text)
 
     def handle_starttag(self, tag, attributes):
@@ -74,18 +77,21 @@ class Page(HTMLParser):
                 self.problems.append(f"no description (alt) for the picture {values.get('src', '')[:80]!r}")
         self.problems += [f"style loads {url}" for url in _STYLE_LOAD.findall(values.get("style", ""))]
         self._inside = tag if tag in ("script", "style") else None
+        self._quoted += tag in _QUOTES
 
     def handle_endtag(self, tag):
-        """Leave a script or style."""
-        del tag
+        """Leave a script, a style or quoted text."""
         self._inside = None
+        self._quoted -= tag in _QUOTES
 
     def handle_data(self, data):
-        """Look for addresses in scripts and styles."""
+        """Look for addresses in scripts and styles, and for markup that was left as it is."""
         if self._inside == "script":
             self.problems += [f"script mentions {hit}" for hit in _HOSTS_OF_SCRIPTS.findall(data)]
         elif self._inside == "style":
             self.problems += [f"style loads {url}" for url in _STYLE_LOAD.findall(data)]
+        elif not self._quoted:
+            self.problems += [f"markup left as it is: {hit}" for hit in _MARKUP.findall(data)]
 
 
 def check(folder, root=ROOT):

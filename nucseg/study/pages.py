@@ -129,7 +129,7 @@ def results_sections(tables):
         parts.append(f"The chapter [](../notebooks/{slug}.ipynb) explains these rows.")
         for number, ((experiment, dataset), _) in enumerate(_by_experiment(table), start=1):
             parts.append("\n".join([
-                f"```{{csv-table}} {experiment[0].upper()}{experiment[1:]} (`{dataset}`).",
+                f"```{{csv-table}} {experiment[0].upper()}{experiment[1:]} ({dataset}).",
                 f":name: tab-results-{slug}-{number}", ":header-rows: 1", ":widths: 36 22 12 12 12 12",
                 f":file: generated/results-{slug}-{number}.csv", "```",
             ]))

@@ -24,6 +24,12 @@ def test_a_good_site_has_no_problems(site):
     assert check(site) == []
 
 
+def test_markup_may_be_quoted(site):
+    quoted = "<pre><span>```{csv-table}</span></pre><p><code>{term}</code></p>"
+    (site / "index.html").write_text(GOOD.replace("</body>", f"{quoted}</body>"), encoding="utf-8")
+    assert check(site) == []
+
+
 def test_no_site_is_a_problem(tmp_path):
     assert check(tmp_path) == [f"{tmp_path.name}: there is no index.html"]
 
@@ -50,6 +56,8 @@ def test_no_site_is_a_problem(tmp_path):
         ('<p id="top">again</p>', "two elements have the id 'top'"),
         (f"<p>{HOME}/data/a.png</p>", f"shows a path of the machine: {HOME}/data"),
         ("<pre>lib/site-packages/numpy</pre>", "shows a path of the machine"),
+        ("<p>```{csv-table} Title</p>", "markup left as it is: ```{csv-table}"),
+        ("<p>see {numref}<code>tab</code></p>", "markup left as it is: {numref}"),
         ("<p>" + "x" * 3_100_000 + "</p>", "3.1 MB, more than 3.0"),
     ],
 )
