@@ -2,7 +2,7 @@
 
     python workflow/check_browser.py [_build/html] [--screenshots FOLDER] [--pages PART ...]
 
-Looks at each page on a desktop and on a phone, in the light and in the dark, and with JavaScript switched off.
+Looks at each page on a desktop and on a phone, in the light and in the dark, and both with JavaScript switched off.
 Says so and ends with 0 where there is no Chromium.
 """
 
@@ -42,6 +42,7 @@ VIEWS = (
     ("phone-light", 390, 844, "light", True),
     ("phone-dark", 390, 844, "dark", True),
     ("desktop-noscript", 1280, 900, "light", False),
+    ("phone-noscript", 390, 844, "light", False),
 )
 #: Elements that stick out of the page's column although nothing around them scrolls.
 _WIDE = """(() => {
