@@ -84,6 +84,8 @@ def _forward(torch, device, dtype):
     """Time one ResNet-34 forward pass on a 224x224 image, the smallest thing that proves the stack works."""
     from torchvision.models import resnet34
 
+    from nucseg.engine import hardware_bfloat16
+
     name = str(dtype).removeprefix("torch.")
     torch.manual_seed(0)
     network, image = resnet34(weights=None).eval().to(device), torch.rand(1, 3, 224, 224, device=device)
@@ -98,21 +100,10 @@ def _forward(torch, device, dtype):
     seconds = time.perf_counter() - start
     text = f"ResNet-34 on 224x224 in {1000 * seconds:.0f} ms"
     if dtype == torch.bfloat16:
-        text += " (in hardware)" if _hardware_bfloat16(torch, device) else " (emulated)"
+        text += " (in hardware)" if hardware_bfloat16(device) else " (emulated)"
     return Finding(
         f"forward pass, {name}", text, "" if finite else "the output is not finite: reinstall PyTorch"
     )
-
-
-def _hardware_bfloat16(torch, device):
-    if device == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as stream:
-            flags = next((line for line in stream if line.startswith(("flags", "Features"))), "").split()
-    except OSError:
-        return False
-    return any(flag in flags for flag in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
 def _data(root):
