@@ -137,7 +137,9 @@ def test_pixels_of_unlike_color_do_not_meet(rng):
 def test_black_padding_takes_no_part(rng, dtype):
     prob, image, _ = scene(rng, (18, 18))
     y, colors = tensors(prob, image, dtype)
-    inside = dense_crf_loss(y, colors, 3, 0.1).item()
+    colors[:, 0, 4:9] = 0  # without red, but not black
+    every = torch.ones(y.shape, dtype=torch.bool)
+    inside = dense_crf_loss(y, colors, 3, 0.1, valid=every).item()
     around = [torch.nn.functional.pad(tensor, (5, 2, 3, 4)) for tensor in (1 - y, colors)]
     assert dense_crf_loss(1 - around[0], around[1], 3, 0.1).item() == pytest.approx(inside, rel=1e-6)
 
