@@ -168,7 +168,7 @@ def test_american_spelling():
     assert not guilty
 
 
-@pytest.mark.parametrize("package", ["data", "metrics", "supervision", "postprocess", "viz"])
+@pytest.mark.parametrize("package", ["data", "metrics", "supervision", "postprocess", "viz", "losses", "models", "engine"])
 def test_public_functions_document_every_argument(package):
     module = importlib.import_module(f"nucseg.{package}")
     for name in module.__all__:
