@@ -1,5 +1,6 @@
 """Training losses for weak and full supervision."""
 
 from nucseg.losses.dense_crf import dense_crf_loss
+from nucseg.losses.supervised import masked_cross_entropy, weighted_mse
 
-__all__ = ["dense_crf_loss"]
+__all__ = ["dense_crf_loss", "masked_cross_entropy", "weighted_mse"]
