@@ -168,7 +168,10 @@ def test_american_spelling():
     assert not guilty
 
 
-@pytest.mark.parametrize("package", ["data", "metrics", "supervision", "postprocess", "viz", "losses", "models", "engine"])
+PACKAGES = ["data", "metrics", "viz", "supervision", "postprocess", "losses", "models", "engine"]
+
+
+@pytest.mark.parametrize("package", PACKAGES)
 def test_public_functions_document_every_argument(package):
     module = importlib.import_module(f"nucseg.{package}")
     for name in module.__all__:
