@@ -80,8 +80,9 @@ def fit(network, optimizer, batches, loss, *, epochs, run_dir, config, seed=0, f
     """
     fabric = default_fabric() if fabric is None else fabric
     run_dir, config = Path(run_dir), {**config, "seed": seed}
-    history = _resumed(run_dir / "last.ckpt", config, network, optimizer)
     module, stepper = fabric.setup(network, optimizer)
+    # After setup: the optimizer's state goes to the device that its parameters are on by now.
+    history = _resumed(run_dir / "last.ckpt", config, network, optimizer)
     done = len(history.epochs)
     bar = tqdm(range(done + 1, epochs + 1), initial=done, total=epochs, unit="epoch", disable=not progress)
     for epoch in bar:
