@@ -81,7 +81,6 @@ def fit(network, optimizer, batches, loss, *, epochs, run_dir, config, seed=0, f
     fabric = default_fabric() if fabric is None else fabric
     run_dir, config = Path(run_dir), {**config, "seed": seed}
     module, stepper = fabric.setup(network, optimizer)
-    # After setup: the optimizer's state goes to the device that its parameters are on by now.
     history = _resumed(run_dir / "last.ckpt", config, network, optimizer)
     done = len(history.epochs)
     bar = tqdm(range(done + 1, epochs + 1), initial=done, total=epochs, unit="epoch", disable=not progress)
@@ -100,6 +99,7 @@ def _resumed(last, config, network, optimizer):
     if not last.is_file():
         return History()
     saved = load_checkpoint(last, config)
+    # Called after Fabric's setup: the optimizer's state goes to the device that its parameters are on by then.
     network.load_state_dict(saved["network"])
     optimizer.load_state_dict(saved["optimizer"])
     return History(**saved["history"])
