@@ -62,6 +62,35 @@ def test_it_learns_and_writes_the_best_weights(tmp_path):
     assert validate(best.eval()) == pytest.approx(history.best_score)
 
 
+def test_validation_every_other_epoch_and_after_the_last(tmp_path):
+    scores = iter([3.0, 1.0, 2.0])
+    trained = []
+
+    def validate(network):
+        trained.append({name: tensor.clone() for name, tensor in network.state_dict().items()})
+        return next(scores)
+
+    _, history = run(tmp_path / "some", 5, validate=validate, validate_every=2)
+    assert [line["score"] for line in history.epochs] == [None, 3.0, None, 1.0, 2.0]
+    assert (history.best_epoch, history.best_score) == (2, 3.0)
+    best, _ = problem(seed=1)
+    load_weights(tmp_path / "some" / "best.safetensors", best)
+    assert all(torch.equal(tensor, best.state_dict()[name]) for name, tensor in trained[0].items())
+    whole, _ = run(tmp_path / "none", 5)
+    assert all(torch.equal(tensor, whole.state_dict()[name]) for name, tensor in trained[2].items())
+
+
+def test_nothing_is_best_before_the_first_validation(tmp_path):
+    def validate(network):
+        assert not (tmp_path / "best.safetensors").exists()
+        return 0.0
+
+    run(tmp_path, 3, validate=validate, validate_every=10)
+    assert (tmp_path / "best.safetensors").exists()
+    with pytest.raises(NucsegError, match="validate_every: expected 1 or more, got 0"):
+        run(tmp_path, 3, validate=validate, validate_every=0)
+
+
 def test_two_halves_equal_a_whole(tmp_path):
     whole, history = run(tmp_path / "whole", 6)
     run(tmp_path / "halves", 2)
@@ -109,7 +138,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(tmp_
         return loss(network, batch) * (float("nan") if failing.steps == 10 else 1)
 
     failing.steps = 0
-    message = r"epoch 3, step 2: the loss is nan \(images: a, b\); the last good checkpoint is .*last\.ckpt"
+    message = r"epoch 3, step 2: the loss is nan \(images: a, b\); last good checkpoint: .*last\.ckpt"
     with pytest.raises(NucsegError, match=message):
         run(tmp_path, 5, loss=failing)
     whole, _ = run(tmp_path / "whole", 5)
