@@ -4,18 +4,22 @@ Weak label maps are int8 (1 nucleus, 0 background, -1 ignored).  A dot stands fo
 border of the image is never an edge, and any number of dots is allowed, none included.
 """
 
+from nucseg.supervision.annotate import annotate_dots
 from nucseg.supervision.boxes import box_iou, label_boxes, pseudo_boxes
 from nucseg.supervision.clusters import ClusterReport, cluster_labels, cluster_roles, refine_roles
 from nucseg.supervision.disks import disk_labels
 from nucseg.supervision.distance import nearest_points
 from nucseg.supervision.gaussian import extended_gaussian_mask, gaussian_weights
+from nucseg.supervision.gaussian_batch import extended_gaussian_masks
 from nucseg.supervision.points import box_centers, centroids, sample_points
 from nucseg.supervision.quality import LabelQuality, label_quality
+from nucseg.supervision.self_training import confident_background, merge_points
 from nucseg.supervision.voronoi import voronoi_cells, voronoi_edges, voronoi_labels
 
 __all__ = [
-    "ClusterReport", "LabelQuality", "box_centers", "box_iou", "centroids", "cluster_labels", "cluster_roles",
-    "disk_labels", "extended_gaussian_mask", "gaussian_weights", "label_boxes", "label_quality",
+    "ClusterReport", "LabelQuality", "annotate_dots", "box_centers", "box_iou", "centroids",
+    "cluster_labels", "cluster_roles", "confident_background", "disk_labels", "extended_gaussian_mask",
+    "extended_gaussian_masks", "gaussian_weights", "label_boxes", "label_quality", "merge_points",
     "nearest_points", "pseudo_boxes", "refine_roles", "sample_points", "voronoi_cells", "voronoi_edges",
     "voronoi_labels",
 ]

@@ -1,0 +1,7 @@
+"""The papers' methods, each a recipe made of the parts below it."""
+
+from nucseg.methods.base import Method
+from nucseg.methods.partial_points import DetectorConfig, PartialPoints, PartialPointsConfig, SegmenterConfig
+from nucseg.methods.preprocessing import Preprocessing
+
+__all__ = ["DetectorConfig", "Method", "PartialPoints", "PartialPointsConfig", "Preprocessing", "SegmenterConfig"]

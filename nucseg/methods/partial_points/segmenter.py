@@ -1,0 +1,212 @@
+"""Stage 2: from dots to a segmentation network (Qu et al. 2020, sec. IV)."""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from nucseg.engine import RandomBatches, cut_patches, fit
+from nucseg.errors import DataError
+from nucseg.losses import dense_crf_loss, masked_cross_entropy
+from nucseg.methods.stages import adam, fingerprint, load_best, logits_of, plain, weights_fingerprint
+from nucseg.metrics import aji
+from nucseg.postprocess import components
+from nucseg.supervision import cluster_roles, refine_roles, voronoi_labels
+
+#: Settings of the labels, which the labels' own fingerprint covers, and of fine-tuning.
+_LABELS = ("voronoi_radius", "cluster_seed", "cluster_restarts", "exchange_roles")
+_FINE_TUNING = ("crf_epochs", "crf_learning_rate", "crf_weight", "crf_gradient", "sigma_xy", "sigma_rgb")
+
+
+@dataclass(eq=False)
+class Segmenter:
+    """A trained segmenter and how it came about.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        At the best epoch of the last phase.
+    histories : dict of str to nucseg.engine.History
+        ``"cross-entropy"`` and, unless it was left out, ``"crf"``.
+    """
+
+    network: torch.nn.Module
+    histories: dict
+
+
+def weak_labels(pixels, points, config):
+    """Return the two coarse labels of an image (Qu et al. 2020, sec. IV-A).
+
+    Parameters
+    ----------
+    pixels : numpy.ndarray, shape (H, W, 3), uint8
+        The color-normalized image.
+    points : array_like, shape (N, 2)
+        Row and column of the dots, px.
+    config : SegmenterConfig
+        How the labels are made.
+
+    Returns
+    -------
+    numpy.ndarray, shape (2, H, W), int8
+        Voronoi label, then cluster label: 1 nucleus, 0 background, -1 ignored. Without dots all is ignored.
+    """
+    roles, _ = cluster_roles(pixels, points, seed=config.cluster_seed, restarts=config.cluster_restarts)
+    if config.exchange_roles:
+        roles = np.where(roles == 1, 1, -1 - roles).astype(np.int8)  # 0 and -1 trade places
+    voronoi = voronoi_labels(points, pixels.shape[:2], config.voronoi_radius)
+    return np.stack([voronoi, refine_roles(roles, points)])
+
+
+def label_loss(preprocessing, shares):
+    """Return the cross-entropy against several labels, ``loss(network, batch)`` (Qu et al. 2020, eq. 5 and 6).
+
+    Parameters
+    ----------
+    preprocessing : nucseg.methods.preprocessing.Preprocessing
+        Standardizes the images.
+    shares : sequence of float
+        Weight of each label map of a batch; a label of weight 0 is not computed.
+
+    Returns
+    -------
+    callable
+    """
+
+    def loss(network, batch):
+        return _label_loss(_logits(network, batch, preprocessing), batch["maps"], shares)
+
+    return loss
+
+
+def crf_loss(preprocessing, shares, config):
+    """Return the loss of fine-tuning, ``loss(network, batch)`` (Qu et al. 2020, eq. 10).
+
+    Parameters
+    ----------
+    preprocessing : nucseg.methods.preprocessing.Preprocessing
+        Standardizes the images.
+    shares : sequence of float
+        Weight of each label map of a batch.
+    config : SegmenterConfig
+        Weight and widths of the dense CRF.
+
+    Returns
+    -------
+    callable
+    """
+
+    def loss(network, batch):
+        logits = _logits(network, batch, preprocessing)
+        prob = torch.softmax(logits, dim=1)[:, 1]
+        # Interpolation may leave [0, 1] by a rounding error.
+        pairs = dense_crf_loss(prob, batch["image"].clamp(0, 1), config.sigma_xy, config.sigma_rgb)
+        return _label_loss(logits, batch["maps"], shares) + config.crf_gradient * config.crf_weight * pairs
+
+    return loss
+
+
+def _logits(network, batch, preprocessing):
+    return network(preprocessing.standardize(batch["image"])).float()
+
+
+def _label_loss(logits, maps, shares):
+    return sum(share * masked_cross_entropy(logits, maps[:, k]) for k, share in enumerate(shares) if share)
+
+
+def train_segmenter(train, val, labels, shares, preprocessing, config, own, network, *, run_dir, fabric,
+                    progress=True):
+    """Train a segmenter on label maps, then fine-tune it with the dense CRF loss.
+
+    Parameters
+    ----------
+    train : nucseg.methods.stages.Images
+        Training images.
+    val : nucseg.methods.stages.Images
+        Samples with label maps, for choosing epochs by mean AJI, in each phase separately.
+    labels : sequence of numpy.ndarray, each of shape (K, H, W), int8
+        K label maps of each training image.
+    shares : sequence of float
+        Weight of each of the K labels.
+    preprocessing : nucseg.methods.preprocessing.Preprocessing
+        Of the training set.
+    config : object
+        ``patch``, ``patches_per_side`` and ``seed``, as in PartialPointsConfig.
+    own : SegmenterConfig
+        Settings of the training.
+    network : torch.nn.Module
+        Two output channels, not trained yet.
+    run_dir : path-like
+        Receives one folder for each phase, named by what the phase depends on.
+    fabric : lightning_fabric.Fabric
+        Device and precision.
+    progress : bool
+        Whether to show bars.
+
+    Returns
+    -------
+    Segmenter
+
+    Raises
+    ------
+    DataError
+        No pixel of any training image has a label, or a validation image has no label map.
+    """
+    if not any((maps >= 0).any() for maps in labels):
+        raise DataError("segmenter: no pixel of the training images has a label; are there any dots?")
+    patches = cut_patches(
+        train.names, train.pixels, labels, size=config.patch, least=config.patches_per_side, device=fabric.device
+    )
+    settings = {
+        **{name: value for name, value in dataclasses.asdict(own).items() if name not in _LABELS + _FINE_TUNING},
+        "stage": "segmentation", "shares": list(shares), "start": weights_fingerprint(network),
+        "preprocessing": preprocessing.to_dict(), "patch": [config.patch, config.patches_per_side],
+        "targets": fingerprint(*train.pixels, *labels), "validation": fingerprint(*val.pixels),
+    }
+    optimizer = adam(network, own)
+    batches = RandomBatches(patches, own.batch, own.augment, own.stain)
+    common = {
+        "seed": config.seed, "fabric": fabric, "validate": _validation(val, preprocessing, own.min_size),
+        "validate_every": own.validate_every, "progress": progress,
+    }
+    folder = Path(run_dir) / f"segmentation-{fingerprint(settings, config.seed)}"
+    histories = {"cross-entropy": fit(
+        network, optimizer, batches, label_loss(preprocessing, shares), epochs=own.epochs, run_dir=folder,
+        config=plain(settings), **common,
+    )}
+    if own.crf_epochs:
+        # The network goes on from the last epoch with the state of its optimizer (release).
+        for group in optimizer.param_groups:
+            group["lr"] = own.crf_learning_rate
+        settings = {**settings, **{name: getattr(own, name) for name in _FINE_TUNING}}
+        folder = Path(run_dir) / f"crf-{fingerprint(settings, config.seed)}"
+        histories["crf"] = fit(
+            network, optimizer, batches, crf_loss(preprocessing, shares, own), epochs=own.crf_epochs, run_dir=folder,
+            config=plain(settings), **common,
+        )
+    return Segmenter(load_best(folder, network), histories)
+
+
+def nucleus_probability(network, pixels, preprocessing):
+    """Return the probability of nucleus at each pixel of a color-normalized image, (H, W) float32."""
+    return torch.softmax(logits_of(network, pixels, preprocessing), dim=0)[1].numpy()
+
+
+def instances(prob, min_size):
+    """Return the instance map of a probability map, (H, W) int32: components of prob > 0.5, holes filled."""
+    return components(prob > 0.5, min_size=min_size, connectivity=8, fill_holes=True)
+
+
+def _validation(val, preprocessing, min_size):
+    """Return ``validate(network)``: mean AJI over the validation images."""
+    for sample in val.samples:
+        if sample.labels is None:
+            raise DataError(f"{sample.id}: a validation image of the segmenter needs a label map")
+
+    def validate(network):
+        found = (instances(nucleus_probability(network, pixels, preprocessing), min_size) for pixels in val.pixels)
+        return float(np.mean([aji(sample.labels, labels) for sample, labels in zip(val.samples, found)]))
+
+    return validate
