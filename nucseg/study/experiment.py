@@ -40,7 +40,7 @@ class Row:
         The annotation used (``"all dots"``, ``"10 % dots"``, ``"masks"``).
     measure : callable
         ``measure(dataset, row) -> iterable of (image id, {metric: value})``; yields as it goes, so that progress
-        can be shown.
+        can be shown. A generator may return a dict of notes (learning curves, say), which the record keeps.
     settings : mapping
         Everything the result depends on besides the code, JSON values only.
     seed : int
@@ -155,12 +155,23 @@ def run_row(slug, row, profile="full", *, images=None, root=None, force=False):
         if all(record.get(name) == value for name, value in identity.items()):
             return record
     with measured() as cost:
-        done = tqdm(row.measure(dataset, row), total=len(dataset), desc=row.key, unit="image", leave=False)
-        metrics = {image: dict(values) for image, values in done}
+        metrics, notes = _run(row, dataset)
     if set(metrics) != set(dataset.ids):
         raise DataError(f"{row.key}: measured {len(metrics)} images of {len(dataset)}")
-    write_record(path, {**identity, **cost, "device": "cpu", "versions": versions(), "metrics": metrics})
+    details = {"device": notes.pop("device", "cpu"), "versions": versions(), **({"notes": notes} if notes else {})}
+    write_record(path, {**identity, **cost, **details, "metrics": metrics})
     return read_record(path)
+
+
+def _run(row, dataset):
+    """Return the metrics of every image and the notes of the measurement, if it returns any."""
+    notes = {}
+
+    def lines():
+        notes.update((yield from row.measure(dataset, row)) or {})
+
+    done = tqdm(lines(), total=len(dataset), desc=row.key, unit="image", leave=False)
+    return {image: dict(values) for image, values in done}, notes
 
 
 def select(slug, pattern=None):

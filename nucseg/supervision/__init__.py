@@ -10,7 +10,6 @@ from nucseg.supervision.clusters import ClusterReport, cluster_labels, cluster_r
 from nucseg.supervision.disks import disk_labels
 from nucseg.supervision.distance import nearest_points
 from nucseg.supervision.gaussian import extended_gaussian_mask, gaussian_weights
-from nucseg.supervision.gaussian_batch import extended_gaussian_masks
 from nucseg.supervision.points import box_centers, centroids, sample_points
 from nucseg.supervision.quality import LabelQuality, label_quality
 from nucseg.supervision.self_training import confident_background, merge_points
@@ -19,7 +18,7 @@ from nucseg.supervision.voronoi import voronoi_cells, voronoi_edges, voronoi_lab
 __all__ = [
     "ClusterReport", "LabelQuality", "annotate_dots", "box_centers", "box_iou", "centroids",
     "cluster_labels", "cluster_roles", "confident_background", "disk_labels", "extended_gaussian_mask",
-    "extended_gaussian_masks", "gaussian_weights", "label_boxes", "label_quality", "merge_points",
+    "gaussian_weights", "label_boxes", "label_quality", "merge_points",
     "nearest_points", "pseudo_boxes", "refine_roles", "sample_points", "voronoi_cells", "voronoi_edges",
     "voronoi_labels",
 ]

@@ -75,7 +75,7 @@ class FullySupervised(Method):
         images, held_out = Images.read(train, self.preprocessing), Images.read(val, self.preprocessing)
         segmenter = train_segmenter(
             images, held_out, [self._mask(sample) for sample in images.samples], (1.0,), self.preprocessing, config,
-            config.segmenter, unet(2, config.weights, initial, config.seed, "segmentation"), run_dir=run_dir,
+            unet(2, config.weights, initial, config.seed, "segmentation"), run_dir=run_dir,
             fabric=default_fabric() if fabric is None else fabric, progress=progress,
         )
         self.networks, self.histories = {"segmenter": segmenter.network}, segmenter.histories

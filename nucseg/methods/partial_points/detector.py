@@ -17,9 +17,9 @@ from nucseg.supervision import (
     box_centers,
     confident_background,
     extended_gaussian_mask,
-    extended_gaussian_masks,
     merge_points,
 )
+from nucseg.supervision.gaussian_batch import extended_gaussian_masks
 
 #: Settings that say what a round does after or before training, not how the network is trained.
 _BETWEEN_ROUNDS = ("strategy", "rounds", "background_below", "saturated_above", "saturated_area")

@@ -72,34 +72,64 @@ class PartialPoints(Method):
         NucsegError
             A loss that is not finite; a damaged checkpoint.
         """
-        config = self.config
+        fabric = default_fabric() if fabric is None else fabric
+        images, held_out = self._prepare(train, val)
+        options = {"run_dir": run_dir, "fabric": fabric, "progress": progress}
+        if self.config.detector is not None:
+            self._fit_detector(images, held_out, initial, options)
+            self.points = self._complete(self.points)
+        self._fit_segmenter(images, held_out, initial, options)
+        return self
+
+    def fit_detector(self, train, val, *, run_dir, fabric=None, progress=True, initial=None):
+        """Train stage 1 alone, to :meth:`detect`; arguments and errors as in :meth:`fit`.
+
+        Validation needs dots only: samples with label maps or with all of their points.
+
+        Returns
+        -------
+        PartialPoints
+            self.
+        """
+        if self.config.detector is None:
+            raise DataError("this method has no detector to train (detector=None)")
+        fabric = default_fabric() if fabric is None else fabric
+        images, held_out = self._prepare(train, val)
+        self._fit_detector(images, held_out, initial, {"run_dir": run_dir, "fabric": fabric, "progress": progress})
+        return self
+
+    def _prepare(self, train, val):
         for sample in train:
             if sample.points is None:
                 raise DataError(f"{sample.id}: a training image needs points; see nucseg.supervision.annotate_dots")
-        fabric = default_fabric() if fabric is None else fabric
-        self.preprocessing = Preprocessing.learn(train, config.normalization, config.reference)
-        images, held_out = Images.read(train, self.preprocessing), Images.read(val, self.preprocessing)
-        options = {"run_dir": run_dir, "fabric": fabric, "progress": progress}
+        self.preprocessing = Preprocessing.learn(train, self.config.normalization, self.config.reference)
         self.networks, self.histories = {}, {}
+        images, held_out = Images.read(train, self.preprocessing), Images.read(val, self.preprocessing)
         self.points = [sample.points for sample in images.samples]
-        if config.detector is not None:
-            self.detector = train_detector(
-                images, held_out, self.preprocessing, config,
-                lambda number: unet(1, config.weights, initial, config.seed, "detection", number), **options,
-            )
-            self.networks["detector"] = self.detector.network
-            self.histories.update(self.detector.histories)
-            self.points = self._complete(self.points)
+        return images, held_out
+
+    def _fit_detector(self, images, held_out, initial, options):
+        config = self.config
+        self.detector = train_detector(
+            images, held_out, self.preprocessing, config,
+            lambda number: unet(1, config.weights, initial, config.seed, "detection", number), **options,
+        )
+        self.networks["detector"] = self.detector.network
+        self.histories.update(self.detector.histories)
+
+    def _fit_segmenter(self, images, held_out, initial, options):
+        config = self.config
         labels = [weak_labels(*pair, config.segmenter) for pair in zip(images.pixels, self.points)]
-        self._report_empty(images.names)
+        for name, points in zip(images.names, self.points):
+            if not len(points):
+                logger.warning("%s: no dots, so none of its pixels has a label", name)
         shares = (config.segmenter.voronoi_share, 1 - config.segmenter.voronoi_share)
         segmenter = train_segmenter(
-            images, held_out, labels, shares, self.preprocessing, config, config.segmenter,
+            images, held_out, labels, shares, self.preprocessing, config,
             unet(2, config.weights, initial, config.seed, "segmentation"), **options,
         )
         self.networks["segmenter"] = segmenter.network
         self.histories.update(segmenter.histories)
-        return self
 
     def _complete(self, annotated):
         """Return the dots of stage 2: the annotator's, and the detector's elsewhere."""
@@ -107,11 +137,6 @@ class PartialPoints(Method):
         if not self.config.keep_annotated:
             return found
         return [merge_points(a, f, self.config.detector.r1) for a, f in zip(annotated, found)]
-
-    def _report_empty(self, names):
-        for name, points in zip(names, self.points):
-            if not len(points):
-                logger.warning("%s: no dots, so none of its pixels has a label", name)
 
     def predict_maps(self, image):
         """Return the maps behind a prediction.

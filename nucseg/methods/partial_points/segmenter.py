@@ -116,26 +116,21 @@ def _label_loss(logits, maps, shares):
     return sum(share * masked_cross_entropy(logits, maps[:, k]) for k, share in enumerate(shares) if share)
 
 
-def train_segmenter(train, val, labels, shares, preprocessing, config, own, network, *, run_dir, fabric,
-                    progress=True):
+def train_segmenter(train, val, labels, shares, preprocessing, config, network, *, run_dir, fabric, progress=True):
     """Train a segmenter on label maps, then fine-tune it with the dense CRF loss.
 
     Parameters
     ----------
-    train : nucseg.methods.stages.Images
-        Training images.
-    val : nucseg.methods.stages.Images
-        Samples with label maps, for choosing epochs by mean AJI, in each phase separately.
+    train, val : nucseg.methods.stages.Images
+        Training images; samples with label maps for choosing epochs by mean AJI, in each phase separately.
     labels : sequence of numpy.ndarray, each of shape (K, H, W), int8
         K label maps of each training image.
     shares : sequence of float
         Weight of each of the K labels.
     preprocessing : nucseg.methods.preprocessing.Preprocessing
         Of the training set.
-    config : object
-        ``patch``, ``patches_per_side`` and ``seed``, as in PartialPointsConfig.
-    own : SegmenterConfig
-        Settings of the training.
+    config : PartialPointsConfig or FullySupervisedConfig
+        Its ``segmenter``, patches and seed count.
     network : torch.nn.Module
         Two output channels, not trained yet.
     run_dir : path-like
@@ -156,37 +151,42 @@ def train_segmenter(train, val, labels, shares, preprocessing, config, own, netw
     """
     if not any((maps >= 0).any() for maps in labels):
         raise DataError("segmenter: no pixel of the training images has a label; are there any dots?")
+    own = config.segmenter
     patches = cut_patches(
         train.names, train.pixels, labels, size=config.patch, least=config.patches_per_side, device=fabric.device
     )
-    settings = {
-        **{name: value for name, value in dataclasses.asdict(own).items() if name not in _LABELS + _FINE_TUNING},
-        "stage": "segmentation", "shares": list(shares), "start": weights_fingerprint(network),
-        "preprocessing": preprocessing.to_dict(), "patch": [config.patch, config.patches_per_side],
-        "targets": fingerprint(*train.pixels, *labels), "validation": fingerprint(*val.pixels),
-    }
+    settings = _settings(train, val, labels, shares, preprocessing, config, network)
     optimizer = adam(network, own)
     batches = RandomBatches(patches, own.batch, own.augment, own.stain)
-    common = {
-        "seed": config.seed, "fabric": fabric, "validate": _validation(val, preprocessing, own.min_size),
-        "validate_every": own.validate_every, "progress": progress,
-    }
-    folder = Path(run_dir) / f"segmentation-{fingerprint(settings, config.seed)}"
-    histories = {"cross-entropy": fit(
-        network, optimizer, batches, label_loss(preprocessing, shares), epochs=own.epochs, run_dir=folder,
-        config=plain(settings), **common,
-    )}
+    validate = _validation(val, preprocessing, own.min_size)
+
+    def phase(name, loss, epochs, settings):
+        folder = Path(run_dir) / f"{name}-{fingerprint(settings, config.seed)}"
+        return folder, fit(
+            network, optimizer, batches, loss, epochs=epochs, run_dir=folder, config=plain(settings), seed=config.seed,
+            fabric=fabric, validate=validate, validate_every=own.validate_every, progress=progress,
+        )
+
+    folder, history = phase("segmentation", label_loss(preprocessing, shares), own.epochs, settings)
+    histories = {"cross-entropy": history}
     if own.crf_epochs:
         # The network goes on from the last epoch with the state of its optimizer (release).
         for group in optimizer.param_groups:
             group["lr"] = own.crf_learning_rate
         settings = {**settings, **{name: getattr(own, name) for name in _FINE_TUNING}}
-        folder = Path(run_dir) / f"crf-{fingerprint(settings, config.seed)}"
-        histories["crf"] = fit(
-            network, optimizer, batches, crf_loss(preprocessing, shares, own), epochs=own.crf_epochs, run_dir=folder,
-            config=plain(settings), **common,
-        )
+        folder, histories["crf"] = phase("crf", crf_loss(preprocessing, shares, own), own.crf_epochs, settings)
     return Segmenter(load_best(folder, network), histories)
+
+
+def _settings(train, val, labels, shares, preprocessing, config, network):
+    """Return everything that training with cross-entropy depends on, but the seed and the code."""
+    own = dataclasses.asdict(config.segmenter)
+    return {
+        **{name: value for name, value in own.items() if name not in _LABELS + _FINE_TUNING},
+        "stage": "segmentation", "shares": list(shares), "start": weights_fingerprint(network),
+        "preprocessing": preprocessing.to_dict(), "patch": [config.patch, config.patches_per_side],
+        "targets": fingerprint(*train.pixels, *labels), "validation": fingerprint(*val.pixels),
+    }
 
 
 def nucleus_probability(network, pixels, preprocessing):
