@@ -6,7 +6,7 @@ import torch
 from torch.autograd.function import once_differentiable
 
 from nucseg.errors import DataError
-from nucseg.losses import crf_kernel
+from nucseg.losses import crf_kernel, crf_triton
 
 #: How far probabilities and colors may leave [0, 1] by rounding.
 _SLACK = 1e-3
@@ -20,9 +20,10 @@ def dense_crf_loss(prob, image, sigma_xy, sigma_rgb, *, valid=None, radius=None)
     pixels, pairs of a pixel with itself included; W is 0 where two pixels lie more than `radius` apart in
     row or column, and exact otherwise. An image without valid pixels adds 0.
 
-    Loss and gradient come from one pass over the pairs. Single precision on the CPU takes a compiled kernel
-    that uses as many cores as torch may; other devices and double precision take plain torch operations. Half
-    precision is computed in single precision. The image gets no gradient, and there are no second derivatives.
+    Loss and gradient come from one pass over the pairs. Single precision takes a compiled kernel: on the CPU
+    one that uses as many cores as torch may, on a GPU one in Triton where that is installed. Everything else
+    takes plain torch operations. Half precision is computed in single precision. The image gets no gradient,
+    and there are no second derivatives.
 
     The authors' hand-written backward pass sends W (1 - 2 y) to the nucleus channel and its negative to the
     background channel; through the softmax this is twice the gradient of the loss as stated and returned here.
@@ -51,7 +52,7 @@ def dense_crf_loss(prob, image, sigma_xy, sigma_rgb, *, valid=None, radius=None)
     Raises
     ------
     DataError
-        If shapes do not fit, values leave [0, 1], or a width or the radius is not positive.
+        If shapes or devices do not fit, values leave [0, 1], or a width or the radius is not positive.
 
     Examples
     --------
@@ -125,7 +126,9 @@ class _DenseCRF(torch.autograd.Function):
     def forward(ctx, prob, image, valid, sigma_xy, sigma_rgb, radius):
         dtype = torch.float64 if prob.dtype == torch.float64 else torch.float32
         tensors = prob.detach().to(dtype), image.detach().to(dtype), valid
-        if prob.device.type == "cpu" and dtype == torch.float32:
+        if dtype == torch.float32 and crf_triton.available(prob.device):
+            energy, gradient = crf_triton.windowed_sums(*tensors, sigma_xy, sigma_rgb, radius)
+        elif dtype == torch.float32 and prob.device.type == "cpu":
             arrays = (tensor.numpy() for tensor in tensors)
             threads = torch.get_num_threads()
             sums = crf_kernel.windowed_sums(*arrays, sigma_xy, sigma_rgb, radius, threads)
@@ -152,8 +155,12 @@ def _check_tensors(prob, image, valid):
         raise DataError(f"image must be a float tensor {wanted}, got {image.dtype} {tuple(image.shape)}")
     if valid is not None and (valid.shape != prob.shape or valid.dtype != torch.bool):
         raise DataError(f"valid must be a bool tensor {tuple(prob.shape)}, got {valid.dtype} {tuple(valid.shape)}")
-    for name, tensor in (("prob", prob), ("image", image)):
-        low, high = (float(value) for value in tensor.detach().aminmax())
+    for name, tensor in (("image", image), ("valid", valid)):
+        if tensor is not None and tensor.device != prob.device:
+            raise DataError(f"{name} is on {tensor.device}, prob on {prob.device}")
+    # All four values at once, because a GPU would stop for each of them.
+    extremes = torch.stack([*prob.detach().aminmax(), *image.detach().aminmax()]).tolist()
+    for name, low, high in (("prob", *extremes[:2]), ("image", *extremes[2:])):
         # Written so that NaN fails too.
         if not (low >= -_SLACK and high <= 1 + _SLACK):
             raise DataError(f"{name} must lie in [0, 1], got values from {low:.6g} to {high:.6g}")

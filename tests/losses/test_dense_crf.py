@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from nucseg.errors import DataError
-from nucseg.losses import crf_kernel, dense_crf_loss
+from nucseg.losses import crf_kernel, crf_triton, dense_crf_loss
 from nucseg.losses.dense_crf import windowed_sums
 
 
@@ -186,6 +187,39 @@ def test_half_precision_is_computed_in_single(rng):
     assert y.grad.dtype == torch.bfloat16
 
 
+@pytest.mark.parametrize("dtype, wanted", [("float32", 1), ("bfloat16", 1), ("float64", 0)])
+def test_gpu_kernel_takes_all_but_double_precision(rng, monkeypatch, dtype, wanted):
+    calls = []
+
+    def kernel(*arguments):
+        calls.append(arguments[0].dtype)
+        return windowed_sums(*arguments)
+
+    monkeypatch.setattr(crf_triton, "available", lambda device: True)
+    monkeypatch.setattr(crf_triton, "windowed_sums", kernel)
+    prob, image, _ = scene(rng, (6, 6))
+    dense_crf_loss(*tensors(prob, image, getattr(torch, dtype)), 3, 0.1).backward()
+    assert calls == [torch.float32] * wanted
+
+
+def test_no_value_is_read_back_by_itself(rng):
+    # Reading one value from a GPU waits for all work before it.
+    class Reads(TorchDispatchMode):
+        count = 0
+
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            self.count += function is torch.ops.aten._local_scalar_dense.default
+            return function(*args, **(kwargs or {}))
+
+    prob, image, _ = scene(rng, (6, 6))
+    arguments = tensors(prob, image, torch.float64)
+    with Reads() as reads:
+        dense_crf_loss(*arguments, 3, 0.1).backward()
+        assert reads.count == 0
+        float(arguments[1].sum())
+    assert reads.count == 1
+
+
 @pytest.mark.parametrize(
     "change, message",
     [
@@ -195,6 +229,8 @@ def test_half_precision_is_computed_in_single(rng):
         ({"image": torch.full((1, 3, 4, 4), -2.0)}, r"image must lie in \[0, 1\].*-2"),
         ({"image": torch.zeros(1, 1, 4, 4)}, r"image must be .*\(1, 1, 4, 4\)"),
         ({"valid": torch.ones(1, 4, 4)}, "valid must be a bool"),
+        ({"image": torch.zeros(1, 3, 4, 4, device="meta")}, "image is on meta, prob on cpu"),
+        ({"valid": torch.ones(1, 4, 4, dtype=torch.bool, device="meta")}, "valid is on meta, prob on cpu"),
         ({"sigma_xy": 0}, "positive, got 0"),
         ({"sigma_rgb": -0.1}, "positive, got .*-0.1"),
         ({"radius": 0}, "radius .* got 0"),
