@@ -126,7 +126,7 @@ def train_segmenter(train, val, labels, shares, preprocessing, config, network, 
     labels : sequence of numpy.ndarray, each of shape (K, H, W), int8
         K label maps of each training image.
     shares : sequence of float
-        Weight of each of the K labels.
+        Weight of each of the K.
     preprocessing : nucseg.methods.preprocessing.Preprocessing
         Of the training set.
     config : PartialPointsConfig or FullySupervisedConfig
@@ -152,9 +152,8 @@ def train_segmenter(train, val, labels, shares, preprocessing, config, network, 
     if not any((maps >= 0).any() for maps in labels):
         raise DataError("segmenter: no pixel of the training images has a label; are there any dots?")
     own = config.segmenter
-    patches = cut_patches(
-        train.names, train.pixels, labels, size=config.patch, least=config.patches_per_side, device=fabric.device
-    )
+    size, least = config.patch, config.patches_per_side
+    patches = cut_patches(train.names, train.pixels, labels, size=size, least=least, device=fabric.device)
     settings = _settings(train, val, labels, shares, preprocessing, config, network)
     optimizer = adam(network, own)
     batches = RandomBatches(patches, own.batch, own.augment, own.stain)
@@ -162,10 +161,9 @@ def train_segmenter(train, val, labels, shares, preprocessing, config, network, 
 
     def phase(name, loss, epochs, settings):
         folder = Path(run_dir) / f"{name}-{fingerprint(settings, config.seed)}"
-        return folder, fit(
-            network, optimizer, batches, loss, epochs=epochs, run_dir=folder, config=plain(settings), seed=config.seed,
-            fabric=fabric, validate=validate, validate_every=own.validate_every, progress=progress,
-        )
+        options = {"seed": config.seed, "fabric": fabric, "progress": progress, "validate_every": own.validate_every}
+        return folder, fit(network, optimizer, batches, loss, epochs=epochs, run_dir=folder, config=plain(settings),
+                           validate=validate, **options)
 
     folder, history = phase("segmentation", label_loss(preprocessing, shares), own.epochs, settings)
     histories = {"cross-entropy": history}

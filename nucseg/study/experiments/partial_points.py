@@ -10,7 +10,7 @@ minutes; on two CPU cores about an hour for a segmentation row with all dots.
 from dataclasses import asdict, replace
 
 from nucseg.data import load_dataset
-from nucseg.engine import choose_precision, fabric
+from nucseg.engine import StainJitterConfig, choose_precision, fabric
 from nucseg.methods import PartialPoints, PartialPointsConfig
 from nucseg.methods.base import config_from_dict
 from nucseg.methods.baselines import FullySupervised, FullySupervisedConfig
@@ -130,8 +130,16 @@ def _without_crf(config):
     return replace(config, segmenter=replace(config.segmenter, crf_epochs=0))
 
 
+def _with_stain_jitter(config):
+    return replace(config, segmenter=replace(config.segmenter, stain=StainJitterConfig()))
+
+
 ROWS = (
     declare("segmentation", "GT points", "all dots", measure_segmentation, "partial points", ALL_DOTS, ratio=1.0),
     declare("segmentation", "GT points, cross-entropy only", "all dots", measure_segmentation, "partial points",
             _without_crf(ALL_DOTS), ratio=1.0),
+    declare("closing the gap", "GT points, stain jitter", "all dots", measure_segmentation, "partial points",
+            _with_stain_jitter(ALL_DOTS), ratio=1.0),
+    declare("closing the gap", "GT points, stain jitter, cross-entropy only", "all dots", measure_segmentation,
+            "partial points", _without_crf(_with_stain_jitter(ALL_DOTS)), ratio=1.0),
 )
