@@ -48,11 +48,11 @@ def _tile_sums(
     red = planes + number * 4 * plane + (row + rows).to(tl.int64) * stride + (column + columns)
     green, blue, prob = red + plane, red + plane + plane, red + plane + plane + plane
     red_here, green_here, blue_here = tl.load(red + near), tl.load(green + near), tl.load(blue + near)
-    support = tl.zeros((rows, columns), tl.float32)
+    slope = tl.zeros((rows, columns), tl.float32)
     contrast = tl.zeros((rows, columns), tl.float32)
     for dy in range(tl.maximum(-radius, 1 - rows - row), tl.minimum(radius, height - 1 - row) + 1):
         # Each row of the window is summed by itself: short sums lose less to rounding.
-        row_support = tl.zeros((rows, columns), tl.float32)
+        row_slope = tl.zeros((rows, columns), tl.float32)
         row_contrast = tl.zeros((rows, columns), tl.float32)
         for dx in range(tl.maximum(-radius, 1 - columns - column), tl.minimum(radius, width - 1 - column) + 1):
             there = near + (dy * stride + dx)
@@ -62,13 +62,13 @@ def _tile_sums(
             y_distance, x_distance = dy * scale, dx * scale
             distance = y_distance * y_distance + x_distance * x_distance
             weight = tl.exp2(-(dr * dr + dg * dg + db * db + distance))
-            row_support += weight * partner
+            row_slope += weight * (1 - 2 * partner)
             row_contrast += weight * (1 - partner)
-        support += row_support
+        slope += row_slope
         contrast += row_contrast
     out = gradient + number * height * width + row.to(tl.int64) * width + column
     inside = (row + y_step < height) & (column + x_step < width)
-    tl.store(out + (y_step * width + x_step), contrast - support, mask=inside)
+    tl.store(out + (y_step * width + x_step), slope, mask=inside)
     tl.store(energies + program, tl.sum(tl.load(prob + near) * contrast))
 
 

@@ -23,9 +23,9 @@ needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is n
 CASES = {
     "square": ((2, 24, 24), 3, 0.1, 5),
     "odd": ((2, 19, 37), 1.5, 0.3, 2),
-    "radius_over_image": ((1, 6, 5), 4, 0.2, 60),
-    "row": ((1, 1, 40), 2, 0.1, 6),
-    "column": ((1, 20, 1), 2, 0.1, 6),
+    "radius_over_image": ((1, 9, 5), 4, 0.2, 12),
+    "strip": ((1, 3, 40), 12, 0.1, 36),
+    "column": ((1, 20, 1), 2, 0.1, 9),
     "pixel": ((2, 1, 1), 1, 0.1, 1),
     "sharp_colors": ((1, 9, 9), 3, 1e-4, 3),
 }
