@@ -47,6 +47,11 @@ class Images:
             raise DataError(f"{dataset.name}: there are no images")
         return cls(tuple(s.id for s in samples), [preprocessing.colors(s.image) for s in samples], samples)
 
+    def fingerprint(self):
+        """Return the fingerprint of pixels, labels and dots."""
+        truth = (array for s in self.samples for array in (s.labels, s.points) if array is not None)
+        return fingerprint(*self.pixels, *truth)
+
 
 def unet(classes, weights, initial, seed, *names):
     """Return a ResNet-34 U-Net whose random weights follow from a seed and names.

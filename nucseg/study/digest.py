@@ -4,7 +4,7 @@ import ast
 import hashlib
 import io
 import tokenize
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import nucseg
@@ -22,7 +22,10 @@ def module_path(name):
 
 
 def imported_modules(name):
-    """Return the nucseg modules that one module imports directly, anywhere in its code.
+    """Return the nucseg modules whose code one module uses by its imports, anywhere in its code.
+
+    A package that only passes names on is looked through: of ``from nucseg.metrics import aji`` the module that
+    defines ``aji`` counts, not the package, so that a new neighbor changes nothing.
 
     Parameters
     ----------
@@ -32,20 +35,62 @@ def imported_modules(name):
     Returns
     -------
     set of str
-        Dotted names of modules and of the packages that contain them.
+        Dotted names of modules, and of packages that hold code of their own.
     """
     found = set()
-    for node in ast.walk(ast.parse(module_path(name).read_text(encoding="utf-8"))):
-        names = []
+    for node in ast.walk(_tree(name)):
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
+            for alias in node.names:
+                found |= _with_parents(alias.name)
         elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-        for dotted in names:
-            parts = dotted.split(".")
-            if parts[0] == "nucseg":
-                found.update(".".join(parts[:n]) for n in range(1, len(parts) + 1))
-    return {dotted for dotted in found if dotted != name and module_path(dotted) is not None}
+            for alias in node.names:
+                found |= _defining(node.module, alias.name)
+    return found - {name}
+
+
+def _defining(module, attribute):
+    """Return the modules behind ``from module import attribute``."""
+    if module.split(".")[0] != "nucseg":
+        return set()
+    inner = f"{module}.{attribute}"
+    if module_path(inner) is not None:
+        return _with_parents(inner)
+    if _passes_on(module):
+        for node in _tree(module).body:
+            for alias in node.names if isinstance(node, ast.ImportFrom) else ():
+                if (alias.asname or alias.name) == attribute:
+                    return _defining(node.module, alias.name)
+    return _with_parents(module)
+
+
+def _with_parents(dotted):
+    """Return a nucseg module and those packages around it that hold code of their own."""
+    parts = dotted.split(".")
+    if parts[0] != "nucseg" or module_path(dotted) is None:
+        return set()
+    parents = (".".join(parts[:n]) for n in range(1, len(parts)))
+    return {dotted, *(parent for parent in parents if not _passes_on(parent))}
+
+
+def _tree(name):
+    return _parsed(module_path(name).read_text(encoding="utf-8"))
+
+
+@cache
+def _parsed(source):
+    return ast.parse(source)
+
+
+def _passes_on(name):
+    """Tell whether a package holds nothing but a docstring, imports and names like ``__all__``."""
+    if module_path(name).name != "__init__.py":
+        return False
+    return all(
+        isinstance(node, (ast.ImportFrom, ast.Import))
+        or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
+        or (isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "").startswith("__"))
+        for node in _tree(name).body
+    )
 
 
 def import_closure(name, without=()):

@@ -153,7 +153,7 @@ def _train_round(network, number, train, dots, background, val, preprocessing, c
         **{name: value for name, value in dataclasses.asdict(own).items() if name not in _BETWEEN_ROUNDS},
         "stage": "detection", "rest_is_background": own.rest_is_background, "start": weights_fingerprint(network),
         "preprocessing": preprocessing.to_dict(), "patch": [config.patch, config.patches_per_side],
-        "targets": fingerprint(*train.pixels, *dots, *maps), "validation": fingerprint(*val.pixels),
+        "targets": fingerprint(*train.pixels, *dots, *maps), "validation": val.fingerprint(),
     }
     folder = Path(run_dir) / f"detection-{number}-{fingerprint(settings, config.seed)}"
     history = fit(

@@ -183,7 +183,7 @@ def _settings(train, val, labels, shares, preprocessing, config, network):
         **{name: value for name, value in own.items() if name not in _LABELS + _FINE_TUNING},
         "stage": "segmentation", "shares": list(shares), "start": weights_fingerprint(network),
         "preprocessing": preprocessing.to_dict(), "patch": [config.patch, config.patches_per_side],
-        "targets": fingerprint(*train.pixels, *labels), "validation": fingerprint(*val.pixels),
+        "targets": fingerprint(*train.pixels, *labels), "validation": val.fingerprint(),
     }
 
 
