@@ -105,6 +105,7 @@ class _Run:
             network.load_state_dict(saved["network"])
             optimizer.load_state_dict(saved["optimizer"])
             self.history = History(**saved["history"])
+        _match_layout(optimizer)
 
     @property
     def last(self):
@@ -177,6 +178,14 @@ class _Run:
             state = {"network": self.network.state_dict(), "optimizer": self.optimizer.state_dict()}
             save_checkpoint(self.last, {**state, "history": vars(history)}, self.config)
         self.fabric.barrier()
+
+
+def _match_layout(optimizer):
+    """Lay out what an optimizer remembers as its parameters are; fused optimizers compute nonsense otherwise."""
+    for parameter, memory in optimizer.state.items():
+        for name, value in memory.items():
+            if isinstance(value, torch.Tensor) and value.shape == parameter.shape:
+                memory[name] = torch.empty_like(parameter, dtype=value.dtype, requires_grad=False).copy_(value)
 
 
 def _share(batch, rank, processes):

@@ -101,6 +101,44 @@ def test_two_halves_equal_a_whole(tmp_path):
     assert same(whole, again)
 
 
+def convolutional():
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), torch.nn.Conv2d(4, 1, 2))
+    return network, torch.optim.Adam(network.parameters(), lr=0.05, fused=True)
+
+
+def run_images(folder, epochs):
+    network, optimizer = convolutional()
+    history = fit(
+        network,
+        optimizer,
+        lambda epoch, draws: ({"image": torch.randn(2, 3, 6, 6, generator=draws)} for _ in range(3)),
+        lambda network, batch: (network(batch["image"]) - batch["image"][:, :1, 3:, 3:]).square().mean(),
+        epochs=epochs,
+        run_dir=folder,
+        config={},
+        fabric=fabric(device="cpu", precision="32-true"),
+        progress=False,
+    )
+    return network, history
+
+
+def test_the_order_of_values_in_memory_changes_no_weights(tmp_path):
+    whole, _ = run_images(tmp_path / "whole", 4)
+    assert whole[0].weight.is_contiguous(memory_format=torch.channels_last)
+    fresh, _ = convolutional()
+    assert fresh[0].weight.is_contiguous()
+    load_weights(tmp_path / "whole" / "best.safetensors", fresh)
+    assert same(fresh, whole) and fresh[0].weight.is_contiguous()
+    run_images(tmp_path / "other", 2)
+    path = tmp_path / "other" / "last.ckpt"
+    content = torch.load(path, weights_only=True)
+    for memory in content["state"]["optimizer"]["state"].values():
+        memory.update({name: value.contiguous() for name, value in memory.items()})
+    torch.save(content, path)
+    assert same(run_images(tmp_path / "other", 4)[0], whole)
+
+
 def test_another_seed_is_another_run(tmp_path):
     assert not same(run(tmp_path / "a", 2)[0], run(tmp_path / "b", 2, seed=1)[0])
 
