@@ -87,11 +87,14 @@ class SegmenterConfig:
     sigma_rgb: float = 0.1  # color width of eq. 8, colors in [0, 1] (fig. 7)
     min_size: int = 20  # smaller components are dropped, px (release)
     validate_every: int = 1  # epochs between two validations
+    checkpoint: str = "best"  # epoch that is used: the "best" on validation in the last phase, or the "last"
     augment: AugmentConfig = field(default_factory=lambda: AugmentConfig(elastic=True))  # release
     stain: StainJitterConfig | None = None  # changes of color; not in the article
 
     def __post_init__(self):
         _check_training(self, "segmenter")
+        if self.checkpoint not in ("best", "last"):
+            raise UnknownNameError(f"unknown checkpoint {self.checkpoint!r}; known: best, last")
         if not 0 <= self.voronoi_share <= 1:
             raise DataError(f"segmenter: voronoi_share must be between 0 and 1, got {self.voronoi_share}")
         if self.crf_epochs < 0 or self.crf_weight < 0:

@@ -15,8 +15,8 @@ from nucseg.metrics import aji
 from nucseg.postprocess import components
 from nucseg.supervision import cluster_roles, refine_roles, voronoi_labels
 
-#: Settings of the labels, which the labels' own fingerprint covers, and of fine-tuning.
-_LABELS = ("voronoi_radius", "cluster_seed", "cluster_restarts", "exchange_roles")
+#: Settings of the labels, which the labels' own fingerprint covers, and of what happens after training.
+_LABELS = ("voronoi_share", "voronoi_radius", "cluster_seed", "cluster_restarts", "exchange_roles", "checkpoint")
 _FINE_TUNING = ("crf_epochs", "crf_learning_rate", "crf_weight", "crf_gradient", "sigma_xy", "sigma_rgb")
 
 
@@ -27,7 +27,7 @@ class Segmenter:
     Parameters
     ----------
     network : torch.nn.Module
-        At the best epoch of the last phase.
+        At the best epoch of the last phase, or at the last one.
     histories : dict of str to nucseg.engine.History
         ``"cross-entropy"`` and, unless it was left out, ``"crf"``.
     """
@@ -173,7 +173,7 @@ def train_segmenter(train, val, labels, shares, preprocessing, config, network, 
             group["lr"] = own.crf_learning_rate
         settings = {**settings, **{name: getattr(own, name) for name in _FINE_TUNING}}
         folder, histories["crf"] = phase("crf", crf_loss(preprocessing, shares, own), own.crf_epochs, settings)
-    return Segmenter(load_best(folder, network), histories)
+    return Segmenter(load_best(folder, network) if own.checkpoint == "best" else network.eval(), histories)
 
 
 def _settings(train, val, labels, shares, preprocessing, config, network):

@@ -1,13 +1,16 @@
 """How rows of partial points are measured: train, or find the stages trained already, then predict each image."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
+from functools import partial
 
 from nucseg.data import load_dataset
 from nucseg.engine import choose_precision, fabric
-from nucseg.methods import PartialPoints
+from nucseg.methods import PartialPoints, Preprocessing
 from nucseg.methods.base import config_from_dict
 from nucseg.methods.baselines.fully_supervised import FullySupervised
 from nucseg.methods.partial_points.detector import true_points
+from nucseg.methods.self_supervised import SelfSupervisedConfig, pretrain_unet
+from nucseg.methods.stages import Images, fingerprint, plain
 from nucseg.metrics import (
     ContingencyTable,
     DetectionScores,
@@ -20,6 +23,7 @@ from nucseg.metrics import (
     panoptic_quality,
     pixel_scores,
 )
+from nucseg.models import ResNet34UNet
 from nucseg.study.paths import runs_folder
 from nucseg.supervision import annotate_dots
 
@@ -40,19 +44,37 @@ def build(row):
 def training_sets(row):
     """Return the annotated training set and the validation set of a row."""
     source = row.settings.get("train_on", row.dataset)
-    scheme = row.settings.get("train_scheme", row.scheme)
-    train, val = (load_dataset(source, split, scheme=scheme) for split in ("train", "val"))
+    train, val = (load_dataset(source, part) for part in ("train", row.settings.get("select_on", "val")))
     if row.settings["method"] == "fully supervised":
         return train, val
     return annotate_dots(train, row.settings["ratio"], row.seed, row.settings.get("replacement", False)), val
 
 
+def initial_weights(row, train, method, runner):
+    """Return the self-supervised weights that a row starts from, trained if need be; None where it has none."""
+    if "pretrain" not in row.settings:
+        return None
+    config = config_from_dict(SelfSupervisedConfig, row.settings["pretrain"])
+    preprocessing = Preprocessing.learn(train, method.config.normalization, method.config.reference)
+    images = Images.read(train, preprocessing)
+    folder = training_folder() / f"pretraining-{fingerprint(plain(asdict(config)), images.fingerprint(), row.seed)}"
+    pretrain_unet(
+        partial(ResNet34UNet, classes=3), images.pixels, mean=preprocessing.mean, std=preprocessing.std,
+        run_dir=folder, config=config, names=images.names, seed=row.seed, fabric=runner,
+    )
+    return folder / "best.safetensors"
+
+
 def measure_segmentation(dataset, row):
-    """Train the row's method, then yield the instance metrics of each image."""
-    runner = fabric()
-    method = build(row).fit(*training_sets(row), run_dir=training_folder(), fabric=runner)
+    """Train the row's method, then yield instance metrics of each image, and those of its detector if it has one."""
+    runner, method = fabric(), build(row)
+    train, val = training_sets(row)
+    initial = initial_weights(row, train, method, runner)
+    method.fit(train, val, run_dir=training_folder(), fabric=runner, initial=initial)
+    detected = detection_metrics(dataset, method) if "detector" in method.networks else {}
     for sample in dataset:
-        yield sample.id, segmentation_metrics(sample.labels, method.predict(sample.image))
+        yield sample.id, {**segmentation_metrics(sample.labels, method.predict(sample.image)),
+                          **detected.get(sample.id, {})}
     return training_notes(method, runner)
 
 
@@ -69,21 +91,29 @@ def segmentation_metrics(gt, pred):
 
 
 def measure_detection(dataset, row):
-    """Train the row's detector, then yield its scores; precision to sigma_d are pooled over all images."""
-    runner = fabric()
-    method = build(row)
-    method.fit_detector(*training_sets(row), run_dir=training_folder(), fabric=runner)
+    """Train the row's detector, then yield its scores on each image."""
+    runner, method = fabric(), build(row)
+    train, val = training_sets(row)
+    initial = initial_weights(row, train, method, runner)
+    method.fit_detector(train, val, run_dir=training_folder(), fabric=runner, initial=initial)
+    yield from detection_metrics(dataset, method).items()
+    return training_notes(method, runner)
+
+
+def detection_metrics(dataset, method):
+    """Return the metrics of table I for each image; precision to sigma_d are pooled over all of them."""
     radius = method.config.detector.r1
     each = {s.id: detection_scores(true_points(s), method.detect(s.image), radius) for s in dataset}
     pooled = DetectionScores.pooled(each.values())
     names = ("precision", "recall", "f1", "mu_d", "sigma_d")
-    for name, scores in each.items():
-        yield name, {
+    return {
+        image: {
             **{metric: getattr(pooled, metric) for metric in names},
             **{f"{metric}_image": getattr(scores, metric) for metric in names},
             "tp": scores.tp, "fp": scores.fp, "fn": scores.fn,
         }
-    return training_notes(method, runner)
+        for image, scores in each.items()
+    }
 
 
 def training_notes(method, runner):
