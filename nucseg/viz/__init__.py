@@ -1,5 +1,6 @@
 """Figures: one palette and style, overlays of label maps, panels, pictures of what was found and missed."""
 
+from nucseg.viz.flow import show_flow
 from nucseg.viz.matches import show_detections, show_matches
 from nucseg.viz.overlays import (
     crop,
@@ -25,6 +26,7 @@ __all__ = [
     "outline_mask",
     "rgb",
     "show_detections",
+    "show_flow",
     "show_matches",
     "show_panels",
     "use_style",
