@@ -1,5 +1,6 @@
 """One training loop for all methods: any device or several, progress, and exact resume after a kill."""
 
+import contextlib
 import math
 import time
 from dataclasses import dataclass, field
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from filelock import FileLock
 from tqdm import tqdm
 
 from nucseg.engine.checkpoint import load_checkpoint, save_checkpoint, save_weights
@@ -62,7 +64,8 @@ def fit(network, optimizer, batches, loss, *, epochs, run_dir, config, seed=0, f
     epochs : int
         Number of epochs in all; a finished run may be continued with a larger number.
     run_dir : path-like
-        Receives ``last.ckpt`` after each epoch and ``best.safetensors`` after each better one, from rank 0.
+        Receives ``last.ckpt`` after each epoch and ``best.safetensors`` after each better one, from rank 0. One run
+        uses it at a time; a second one waits.
     config : dict
         Settings, JSON values; a checkpoint of other settings is refused.
     seed : int
@@ -88,8 +91,26 @@ def fit(network, optimizer, batches, loss, *, epochs, run_dir, config, seed=0, f
         The checkpoint is damaged or has other settings, or a batch cannot be shared among the processes.
     """
     fabric = default_fabric() if fabric is None else fabric
-    run = _Run(fabric, network, optimizer, Path(run_dir), {**config, "seed": seed})
-    return run.go(batches, loss, epochs, validate, validate_every, progress)
+    with _alone(fabric, Path(run_dir)):
+        run = _Run(fabric, network, optimizer, Path(run_dir), {**config, "seed": seed})
+        return run.go(batches, loss, epochs, validate, validate_every, progress)
+
+
+@contextlib.contextmanager
+def _alone(fabric, folder):
+    """Wait until no other run trains in this folder; the operating system frees the folder of a killed run."""
+    lock = FileLock(folder / "run.lock")
+    if fabric.is_global_zero:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+        except OSError as error:
+            raise NucsegError(f"cannot write to {folder}: {error.strerror or error}") from error
+    fabric.barrier()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 class _Run:

@@ -6,6 +6,9 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -44,6 +47,24 @@ def run(folder, epochs, **options):
 
 def same(first, second):
     return all(torch.equal(a, second.state_dict()[name]) for name, a in first.state_dict().items())
+
+
+def test_a_second_run_in_the_same_folder_waits_and_does_not_train_again(tmp_path):
+    started, drawn = threading.Event(), []
+
+    def slow(epoch, draws):
+        drawn.append(epoch)
+        started.set()
+        for batch in batches(epoch, draws):
+            time.sleep(0.01)
+            yield batch
+
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(run, tmp_path, 3, batches=slow)
+        started.wait()
+        second, history = run(tmp_path, 3, batches=slow)
+    assert drawn == [1, 2, 3]
+    assert len(history.epochs) == 3 and same(first.result()[0], second)
 
 
 def test_it_learns_and_writes_the_best_weights(tmp_path):
