@@ -104,7 +104,6 @@ def main():
             print(f"  {name:<20}{spent:>10.2f} ms per patch{times['plain torch'] / spent:>8.1f} x plain")
     if lattice_library is None:
         print("permutohedral lattice: not timed, pydensecrf is not installed")
-        print("  (45-50 ms per patch is the figure stated for building and filtering twice; not measured here)")
     if not torch.cuda.is_available():
         print("GPU: not timed, there is none")
 
