@@ -1,0 +1,249 @@
+"""What the chapter on partial points shows: small data for live trainings, and tables and curves from the records."""
+
+import math
+import tempfile
+from contextlib import contextmanager
+
+import pandas as pd
+
+from nucseg.data import load_dataset
+from nucseg.data.sample import Dataset
+from nucseg.data.statistics import nucleus_background_contrast, nucleus_deviation
+from nucseg.errors import DataError
+from nucseg.study.experiment import rows
+from nucseg.study.measures.partial_points import training_folder
+from nucseg.study.paths import results_folder, runs_folder
+from nucseg.study.records import read_record
+from nucseg.study.tables import published, runs, summary
+from nucseg.viz import crop
+
+SLUG = "partial-points"
+PAPER = "qu2020"
+DETECTION = ("precision", "recall", "f1", "mu_d", "sigma_d")
+SEGMENTATION = ("accuracy", "f1_pixel", "object_dice", "aji")
+#: How the article names metrics and images.
+NAMES = {
+    "precision": "P", "recall": "R", "f1": "F1", "mu_d": "mean offset (px)", "sigma_d": "sd of offsets (px)",
+    "accuracy": "accuracy", "f1_pixel": "pixel F1", "object_dice": "object Dice", "aji": "AJI",
+    "monuseg": "Multi-Organ", "lc": "Lung Cancer (private)", "tnbc": "TNBC",
+}
+NOT_RUN = "not run"
+
+
+def windows(name, split, count, side):
+    """Return the first images of a split, each cut to a window in its middle and kept in memory.
+
+    Parameters
+    ----------
+    name, split : str
+        See :func:`nucseg.data.load_dataset`.
+    count : int
+        Number of images, 1 or more; all if there are fewer.
+    side : int
+        Largest side of the window, px.
+
+    Returns
+    -------
+    nucseg.data.Dataset
+        Label ids stay as they are; nuclei at the border of a window are cut off with it.
+
+    Raises
+    ------
+    DataError
+        A count or a side below 1.
+    """
+    if count < 1 or side < 1:
+        raise DataError(f"{name}: expected at least 1 image and 1 px, got {count} and {side}")
+    whole = load_dataset(name, split)[:count]
+    samples = {}
+    for sample in whole:
+        size = tuple(min(side, length) for length in sample.image.shape[:2])
+        row, column = ((length - part) // 2 for length, part in zip(sample.image.shape, size))
+        samples[sample.id] = crop(sample, row, column, size)
+    return Dataset(whole.name, whole.ids, samples.__getitem__, whole.groups, whole.checksum)
+
+
+@contextmanager
+def workplace(profile):
+    """Yield a folder for training stages: that of the study on the full profile, else one that goes away again.
+
+    Parameters
+    ----------
+    profile : str
+        On ``"full"``, stages that the study has trained are found, and those trained here are kept for it.
+
+    Yields
+    ------
+    pathlib.Path or str
+    """
+    if profile == "full":
+        yield training_folder()
+        return
+    local = runs_folder(SLUG)
+    local.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=local, prefix=f"{profile}-") as folder:
+        yield folder
+
+
+def side_by_side(experiment, metrics):
+    """Return a published table with our means below each line.
+
+    Parameters
+    ----------
+    experiment : str
+        As in ``results/paper.csv`` and in the declared rows.
+    metrics : sequence of str
+        Columns, in this order.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Index: images, row, and who ("paper", "ours", and "ours, short" where the shorter training of the same row
+        was recorded); columns: the metrics by their printed names, as text with the spread over draws or seeds, and
+        ``seeds``. Rows that are declared but not recorded read "not run"; lines of the paper on images that were
+        never released stand alone.
+    """
+    reference = _values(published(PAPER, experiment), "value", "spread")
+    ours = summary(runs(SLUG))
+    recorded = _values(ours[ours.experiment == experiment], "mean", "sd_seeds")
+    brief = ours[ours.experiment == f"{experiment.split(',')[0]}, short"]
+    brief = _values(brief.assign(row=brief.row.str.removesuffix(", short")), "mean", "sd_seeds")
+    seeds = ours[ours.experiment == experiment].groupby(["dataset", "row"])["seeds"].max().to_dict()
+    declared = [(row.dataset, row.row) for row in rows(SLUG) if row.experiment == experiment]
+    keys = sorted(dict.fromkeys([*(key[:2] for key in reference), *declared]), key=lambda key: key[0] == "lc")
+    lines = {}
+    for dataset, row in keys:
+        name = (NAMES.get(dataset, dataset), row)
+        for who, values, needed in (
+            ("paper", reference, False), ("ours", recorded, (dataset, row) in declared), ("ours, short", brief, False),
+        ):
+            texts = [_text(metric, *values.get((dataset, row, metric), (math.nan, math.nan))) for metric in metrics]
+            if any(texts) or needed:
+                blank = "" if any(texts) else NOT_RUN
+                count = str(seeds.get((dataset, row), "")) if who == "ours" else ""
+                lines[*name, who] = [*(text or blank for text in texts), count]
+    index = pd.MultiIndex.from_tuples(lines, names=["images", "row", ""])
+    return pd.DataFrame(list(lines.values()), index=index, columns=[*(NAMES[m] for m in metrics), "seeds"])
+
+
+def our_means(experiment):
+    """Return our recorded means of an experiment on the multi-organ images.
+
+    Parameters
+    ----------
+    experiment : str
+        As in the declared rows.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Index: row, in the order of declaration; columns: metrics. Empty where nothing was recorded.
+    """
+    table = summary(runs(SLUG))
+    table = table[(table.experiment == experiment) & (table.dataset == "monuseg")]
+    wide = table.pivot_table(index="row", columns="metric", values="mean")
+    order = dict.fromkeys(row.row for row in rows(SLUG) if row.experiment == experiment)
+    return wide.reindex([row for row in order if row in wide.index])
+
+
+def sweep(experiment, prefix):
+    """Return our recorded means of the rows that vary one number, by that number.
+
+    Parameters
+    ----------
+    experiment : str
+        As in the declared rows.
+    prefix : str
+        What stands before the number in the names of the rows, for example ``"spatial width"`` or ``"a ="``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Index: the number, ascending; columns: metrics. Empty where nothing was recorded.
+    """
+    table = our_means(experiment)
+    table = table[[str(row).startswith(f"{prefix} ") for row in table.index]]
+    table.index = [float(row.removeprefix(prefix)) for row in table.index]
+    return table.sort_index()
+
+
+def image_scores(rows_wanted, metric, experiment="segmentation"):
+    """Return a metric of each test image under several rows, means over seeds.
+
+    Parameters
+    ----------
+    rows_wanted : sequence of str
+        Names of rows of the multi-organ images.
+    metric : str
+        For example ``"aji"``.
+    experiment : str
+        As in the declared rows.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Index: image; one column for each row that was recorded, in the given order.
+    """
+    table = runs(SLUG)
+    table = table[(table.experiment == experiment) & (table.dataset == "monuseg") & (table.metric == metric)]
+    wide = table.pivot_table(index="image", columns="row", values="value")
+    return wide[[row for row in rows_wanted if row in wide.columns]]
+
+
+def difficulty(dataset, colors=lambda image: image):
+    """Return the two image statistics of Qu et al. (2020, eq. 14 and 15) for each image.
+
+    Parameters
+    ----------
+    dataset : iterable of nucseg.data.Sample
+        With label maps.
+    colors : callable, optional
+        ``colors(image) -> image``, the color normalization.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Index: image; columns ``nuclei-bg-diff`` and ``nuclei-std``, gray levels.
+    """
+    lines = {}
+    for sample in dataset:
+        image = colors(sample.image)
+        lines[sample.id] = {"nuclei-bg-diff": nucleus_background_contrast(image, sample.labels),
+                            "nuclei-std": nucleus_deviation(image, sample.labels)}
+    return pd.DataFrame.from_dict(lines, orient="index")
+
+
+def recorded_training(experiment, row):
+    """Return the learning curves that the records of a row hold.
+
+    Parameters
+    ----------
+    experiment, row : str
+        As in the declared rows.
+
+    Returns
+    -------
+    dict of int to dict
+        Seed to the curves of each training stage: ``best_epoch``, ``best_score``, ``loss`` and ``score`` (lists over
+        epochs, None where no validation took place) and ``seconds``. Empty where nothing was recorded.
+    """
+    found = {}
+    for path in sorted((results_folder(SLUG) / "records").glob("*.json")):
+        record = read_record(path)
+        if (record.get("experiment"), record.get("row")) == (experiment, row):
+            found[record["seed"]] = record.get("notes", {}).get("training", {})
+    return {seed: curves for seed, curves in sorted(found.items()) if curves}
+
+
+def _values(table, value, spread):
+    """Return {(dataset, row, metric): (value, spread)}."""
+    columns = (table[name] for name in ("dataset", "row", "metric", value, spread))
+    return {(dataset, row, metric): (number, width) for dataset, row, metric, number, width in zip(*columns)}
+
+
+def _text(metric, value, spread):
+    """Return a value as text: pixels with two decimals, shares with four; nothing for no value."""
+    if math.isnan(value):
+        return ""
+    digits = 2 if metric.endswith("_d") else 4
+    return f"{value:.{digits}f}" + ("" if math.isnan(spread) else f" ± {spread:.{digits}f}")
