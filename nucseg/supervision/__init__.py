@@ -5,7 +5,9 @@ border of the image is never an edge, and any number of dots is allowed, none in
 """
 
 from nucseg.supervision.annotate import annotate_dots
+from nucseg.supervision.boundary import boundary_classes
 from nucseg.supervision.boxes import box_iou, label_boxes, pseudo_boxes
+from nucseg.supervision.chessboard import chessboard_distance
 from nucseg.supervision.clusters import ClusterReport, cluster_labels, cluster_roles, refine_roles
 from nucseg.supervision.disks import disk_labels
 from nucseg.supervision.distance import nearest_points
@@ -16,9 +18,8 @@ from nucseg.supervision.self_training import confident_background, merge_points
 from nucseg.supervision.voronoi import voronoi_cells, voronoi_edges, voronoi_labels
 
 __all__ = [
-    "ClusterReport", "LabelQuality", "annotate_dots", "box_centers", "box_iou", "centroids",
-    "cluster_labels", "cluster_roles", "confident_background", "disk_labels", "extended_gaussian_mask",
-    "gaussian_weights", "label_boxes", "label_quality", "merge_points",
-    "nearest_points", "pseudo_boxes", "refine_roles", "sample_points", "voronoi_cells", "voronoi_edges",
-    "voronoi_labels",
+    "ClusterReport", "LabelQuality", "annotate_dots", "boundary_classes", "box_centers", "box_iou", "centroids",
+    "chessboard_distance", "cluster_labels", "cluster_roles", "confident_background", "disk_labels",
+    "extended_gaussian_mask", "gaussian_weights", "label_boxes", "label_quality", "merge_points", "nearest_points",
+    "pseudo_boxes", "refine_roles", "sample_points", "voronoi_cells", "voronoi_edges", "voronoi_labels",
 ]
