@@ -43,6 +43,7 @@ def _parser():
     _add_doctor(groups)
     _add_data(groups)
     _add_experiment(groups)
+    _add_predict(groups)
     _add_tables(groups)
     return parser
 
@@ -93,6 +94,22 @@ def _experiment_run(arguments):
                          force=arguments.force)
         print(f"{row.key}: {len(record['metrics'])} images, {record['seconds']:.1f} s", flush=True)
     collect(arguments.chapter, arguments.profile)
+
+
+def _add_predict(groups):
+    text = "find the nuclei of image files with a saved method"
+    command = groups.add_parser("predict", help=text, description=text)
+    command.add_argument("method", help="folder that a method's save() wrote")
+    command.add_argument("images", nargs="+", metavar="image", help="image files")
+    command.add_argument("--to", metavar="FOLDER", default=".", help="receives NAME.labels.tif (default: here)")
+    command.set_defaults(run=_predict)
+
+
+def _predict(arguments):
+    from nucseg.methods.saved import load_method, predict_files
+
+    for path, count in predict_files(load_method(arguments.method), arguments.images, arguments.to):
+        print(f"{path}: {count} nuclei", flush=True)
 
 
 def _add_tables(groups):

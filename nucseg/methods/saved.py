@@ -1,0 +1,85 @@
+"""Saved methods: find out which one a folder holds, and run it on image files."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import tifffile
+
+from nucseg.atomic import atomic_path
+from nucseg.data.reading import read_image
+from nucseg.errors import DataError
+from nucseg.methods.baselines import FullySupervised
+from nucseg.methods.partial_points import PartialPoints
+
+#: Methods by the name that ``method.json`` holds.
+METHODS = {method.__name__: method for method in (PartialPoints, FullySupervised)}
+
+
+def load_method(path):
+    """Return the method that :meth:`nucseg.methods.Method.save` wrote to a folder, whichever it is.
+
+    Parameters
+    ----------
+    path : path-like
+        The folder.
+
+    Returns
+    -------
+    nucseg.methods.Method
+        Ready to predict, on the CPU.
+
+    Raises
+    ------
+    DataError
+        No saved method there, an unknown one, or damaged files; names the file.
+    """
+    description = Path(path) / "method.json"
+    try:
+        name = json.loads(description.read_text(encoding="utf-8"))["method"]
+    except OSError as error:
+        raise DataError(f"{description}: {error.strerror}; a saved method is a folder with this file") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{description}: not the description of a method ({error!r})") from error
+    if name not in METHODS:
+        raise DataError(f"{description}: unknown method {name!r}; known: {', '.join(METHODS)}")
+    return METHODS[name].load(path)
+
+
+def predict_files(method, images, folder):
+    """Predict image files one by one and write their instance maps as ``<name>.labels.tif``.
+
+    Parameters
+    ----------
+    method : nucseg.methods.Method
+        Fitted or loaded.
+    images : sequence of path-like
+        Image files of any size; see :func:`nucseg.data.reading.read_image`.
+    folder : path-like
+        Receives the maps, int32, 0 = background; a map is written whole or not at all.
+
+    Yields
+    ------
+    path : pathlib.Path
+        The map that was written.
+    count : int
+        Number of nuclei in it.
+
+    Raises
+    ------
+    DataError
+        Two images of the same name, or one that cannot be read; maps written so far stay.
+    NucsegError
+        A map cannot be written; names it.
+    """
+    images, folder = [Path(image) for image in images], Path(folder)
+    targets = [folder / f"{image.stem}.labels.tif" for image in images]
+    if len(set(targets)) < len(targets):
+        raise DataError(f"{max(targets, key=targets.count).name}: two images would be written to this file")
+    for image, target in zip(images, targets):
+        if not image.is_file():
+            raise DataError(f"{image}: no such file")
+        labels = method.predict(read_image(image)[0])
+        with atomic_path(target) as temporary:
+            tifffile.imwrite(temporary, labels, compression="zlib")
+        yield target, len(np.unique(labels[labels > 0]))
