@@ -1,5 +1,9 @@
 """Networks: images in, logits or features out."""
 
+from nucseg.models.cnn3 import PATCH, CNN3Network
+from nucseg.models.dist_unet import MARGIN, OFFSET, SMALLEST, STEP, DistUNet
 from nucseg.models.unet import MIN_SIZE, ResNet34UNet
 
-__all__ = ["MIN_SIZE", "ResNet34UNet"]
+__all__ = [
+    "MARGIN", "MIN_SIZE", "OFFSET", "PATCH", "SMALLEST", "STEP", "CNN3Network", "DistUNet", "ResNet34UNet",
+]

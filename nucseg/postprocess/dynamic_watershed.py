@@ -36,7 +36,7 @@ def dynamic_watershed(distance, depth=1, threshold=0.5, whole=True, lines=False)
     Returns
     -------
     numpy.ndarray, shape (H, W), int32
-        0 = background; ids may have gaps where `lines` took a nucleus away.
+        Ids 1..n, 0 = background.
 
     Raises
     ------
@@ -67,7 +67,10 @@ def dynamic_watershed(distance, depth=1, threshold=0.5, whole=True, lines=False)
 
 
 def _without_lines(labels):
-    """Return labels less the pixels with a pixel of another nucleus among their eight neighbors."""
+    """Return labels less the pixels with a pixel of another nucleus among their eight neighbors, numbered anew."""
     nearest = np.where(labels > 0, labels, np.iinfo(np.int32).max)
     lowest, highest = ndimage.minimum_filter(nearest, 3), ndimage.maximum_filter(labels, 3)
-    return np.where((labels > 0) & (lowest == highest), labels, 0).astype(np.int32)
+    kept = np.where(lowest == highest, labels, 0)
+    present = np.bincount(kept.ravel(), minlength=labels.max() + 1) > 0
+    present[0] = False
+    return np.where(present, np.cumsum(present), 0).astype(np.int32)[kept]

@@ -62,9 +62,14 @@ def test_one_nucleus_for_each_minimum_of_the_filled_surface(distance, depth, thr
 @given(MAPS, st.integers(0, 2))
 def test_lines_take_pixels_that_touch_another_nucleus(distance, depth):
     plain, cut = dynamic_watershed(distance, depth), dynamic_watershed(distance, depth, lines=True)
+    expected = plain.copy()
     for r, c in np.ndindex(*plain.shape):
-        touches = len(set(neighborhood(plain, r, c).flat) - {0}) > 1
-        assert cut[r, c] == (0 if touches else plain[r, c])
+        if len(set(neighborhood(plain, r, c).flat) - {0}) > 1:
+            expected[r, c] = 0
+    left = sorted(set(expected.flat) - {0})
+    for number, old in enumerate(left, start=1):
+        np.testing.assert_array_equal(cut == number, expected == old)
+    assert set(cut.flat) - {0} == set(range(1, len(left) + 1))
 
 
 def disks(*centers, radius=8, size=(40, 60)):

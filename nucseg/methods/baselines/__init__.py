@@ -1,5 +1,7 @@
 """The systems that the papers compare with."""
 
+from nucseg.methods.baselines.cnn3 import CNN3, CNN3Config
+from nucseg.methods.baselines.dist import DIST, DISTConfig
 from nucseg.methods.baselines.fully_supervised import FullySupervised, FullySupervisedConfig
 
-__all__ = ["FullySupervised", "FullySupervisedConfig"]
+__all__ = ["CNN3", "DIST", "CNN3Config", "DISTConfig", "FullySupervised", "FullySupervisedConfig"]
