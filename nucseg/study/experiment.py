@@ -69,7 +69,7 @@ class Row:
     def digest(self):
         """Return the fingerprint of the code that the row's numbers depend on."""
         # The runner only carries numbers; the catalog's effect is recorded as image ids and data checksum.
-        without = ["nucseg.study", "nucseg.data.facts", "nucseg.data.catalog"]
+        without = ["nucseg.study.experiment", "nucseg.study.paths", "nucseg.data.facts", "nucseg.data.catalog"]
         if not self.dataset.startswith("synthetic-"):
             without.append("nucseg.data.synthetic")
         return library_digest(self.measure.__module__, tuple(without))

@@ -15,6 +15,7 @@ from nucseg.metrics import aji
 from nucseg.study import experiment
 from nucseg.study.experiments import partial_points as declared
 from nucseg.study.measures import partial_points as measures
+from nucseg.study.measures.baselines import measure_baseline
 from nucseg.study.tables import published
 
 ROWS = declared.ROWS
@@ -54,16 +55,17 @@ def test_every_published_row_on_these_images_is_declared_under_its_name():
     ours = {(row.experiment, row.row) for row in ROWS}
     reference = published("qu2020").query("dataset == 'monuseg'")
     missing = {(line.experiment, line.row) for line in reference.itertuples()} - ours
-    # CNN3 and DIST are declared with the baselines; nothing can be trained on the private lung images.
-    assert all("CNN3" in row or "DIST" in row or "trained on lc" in row for _, row in missing)
+    # Nothing can be trained on the private lung images.
+    assert all("trained on lc" in row for _, row in missing)
 
 
 def test_every_config_can_be_built_and_survives_json():
     for row in ROWS:
         assert json.loads(json.dumps(row.describe())) == row.describe()
-        method = measures.build(row)
-        assert method.config.seed == row.seed
-        assert method.config.weights is None
+        if row.measure is not measure_baseline:
+            method = measures.build(row)
+            assert method.config.seed == row.seed
+            assert method.config.weights is None
 
 
 def test_published_settings_are_the_defaults_of_the_config():

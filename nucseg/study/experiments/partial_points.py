@@ -12,11 +12,12 @@ from dataclasses import asdict, replace
 
 from nucseg.engine import StainJitterConfig
 from nucseg.methods import PartialPointsConfig
-from nucseg.methods.baselines import FullySupervisedConfig
+from nucseg.methods.baselines import CNN3Config, DISTConfig, FullySupervisedConfig
 from nucseg.methods.partial_points import STRATEGIES
 from nucseg.methods.self_supervised import SelfSupervisedConfig
 from nucseg.methods.stages import plain
 from nucseg.study.experiment import Row
+from nucseg.study.measures.baselines import measure_baseline
 from nucseg.study.measures.partial_points import measure_detection, measure_segmentation
 
 #: Shares of the dots in tables II, III and VI.
@@ -48,11 +49,11 @@ def vary(config, *, detector=None, segmenter=None, **top):
     return replace(config, **top)
 
 
-def declare(experiment, row, measure, config, *, ratio=None, seed=0, dataset="monuseg", **settings):
+def declare(experiment, row, measure, config, *, method=None, ratio=None, seed=0, dataset="monuseg", **settings):
     """Return a Row on the test images; its settings hold the whole config, its supervision follows from the ratio."""
     values = {name: value for name, value in plain(asdict(config)).items() if name != "seed"}
     if ratio is None:
-        method, supervision = "fully supervised", "masks"
+        method, supervision = method or "fully supervised", "masks"
     else:
         method, settings = "partial points", {"ratio": ratio, **settings}
         supervision = "all dots" if ratio == 1 else f"{100 * ratio:g} % of the dots"
@@ -84,6 +85,8 @@ def _tables():
             yield _segment("segmentation", f"{100 * ratio:g} %", SOME_DOTS, ratio, seed=seed)
         yield _segment("segmentation", "GT points", seed=seed)
         yield _segment("segmentation", "fully supervised", MASKS, None, seed=seed)
+    for name, method, config in (("CNN3 (Kumar 2017)", "CNN3", CNN3Config()), ("DIST (Naylor)", "DIST", DISTConfig())):
+        yield declare("segmentation", name, measure_baseline, config, method=method)
     for seed in DRAWS:
         yield _segment("ten draws of 10 % of the dots", "10 %", SOME_DOTS, 0.1, seed=seed)
     for ratio in RATIOS:
@@ -149,11 +152,17 @@ def _short():
     """Trainings that two CPU cores finish: the same recipe, fewer epochs, validated less often."""
     brief = {"epochs": 20, "validate_every": 2}
     yield from _strategies("detection strategies, short", seeds=(0,), **brief)
+    half = {"epochs": 50, "validate_every": 5, "crf_epochs": 10}
+    jitter, raw = {**half, "stain": JITTER}, {"normalization": None}
     for name, config, ratio in (
-        ("10 %, short", vary(SOME_DOTS, detector=brief, segmenter={"epochs": 50, "validate_every": 5,
-                                                                  "crf_epochs": 10}), 0.1),
-        ("GT points, short", vary(ALL_DOTS, segmenter={"epochs": 50, "validate_every": 5, "crf_epochs": 10}), 1.0),
-        ("fully supervised, short", vary(MASKS, segmenter={"epochs": 100, "validate_every": 5}), None),
+        ("10 %", vary(SOME_DOTS, detector=brief, segmenter=half), 0.1),
+        ("10 %, stain jitter", vary(SOME_DOTS, detector=brief, segmenter=jitter), 0.1),
+        ("GT points", vary(ALL_DOTS, segmenter=half), 1.0),
+        ("GT points, exchanged cluster roles", vary(ALL_DOTS, segmenter={**half, "exchange_roles": True}), 1.0),
+        ("GT points, raw colors", vary(ALL_DOTS, segmenter=half, **raw), 1.0),
+        ("GT points, stain jitter", vary(ALL_DOTS, segmenter=jitter), 1.0),
+        ("GT points, stain jitter, raw colors", vary(ALL_DOTS, segmenter=jitter, **raw), 1.0),
+        ("fully supervised", vary(MASKS, segmenter={"epochs": 100, "validate_every": 5}), None),
     ):
         yield _segment("segmentation, short", name, config, ratio)
 
