@@ -163,6 +163,27 @@ def test_training_is_kept(fitted, cpu):
     assert again.config == method.config
 
 
+def test_an_interrupted_training_goes_on_at_its_learning_rate(tmp_path, cpu, monkeypatch):
+    config, scores, calls = replace(TINY, decay_epochs=1, decay=0.1), DIST._scores, []
+
+    def interrupted(self, *arguments):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return scores(self, *arguments)
+
+    def trained(folder):
+        return DIST(config).fit(dataset(0), dataset(2), run_dir=tmp_path / folder, fabric=cpu, progress=False)
+
+    whole = trained("whole")
+    monkeypatch.setattr(DIST, "_scores", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        trained("parts")
+    parts = trained("parts")
+    first, second = (method.networks["distance"].state_dict() for method in (whole, parts))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
 def test_a_saved_method_predicts_the_same(fitted, float32, tmp_path):
     method, _ = fitted
     method.save(tmp_path / "saved")
@@ -173,7 +194,8 @@ def test_a_saved_method_predicts_the_same(fitted, float32, tmp_path):
     assert found.dtype == np.int32 and found.shape == labels.shape
     np.testing.assert_array_equal(loaded.predict(image), found)
     # The order of channels in memory may differ, and with it the last digits.
-    np.testing.assert_allclose(loaded.predict_maps(image)["distance"], method.predict_maps(image)["distance"], atol=1e-5)
+    before, after = method.predict_maps(image)["distance"], loaded.predict_maps(image)["distance"]
+    np.testing.assert_allclose(after, before, atol=1e-5)
 
 
 def test_bad_calls(tmp_path, cpu):
