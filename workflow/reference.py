@@ -4,15 +4,16 @@ import importlib
 import inspect
 import pkgutil
 
-import nucseg
+import nucseg.methods
 
 #: Modules that are no package but that chapters use.
 EXTRA = ("nucseg.arrays", "nucseg.errors", "nucseg.seeding", "nucseg.study.chapter")
 
 
 def public_modules():
-    """Return the modules the reference covers: every package of nucseg with ``__all__``, and EXTRA, sorted."""
-    packages = [f"nucseg.{info.name}" for info in pkgutil.iter_modules(nucseg.__path__) if info.ispkg]
+    """Return the modules the reference covers: packages of nucseg and of its methods with ``__all__``, and EXTRA."""
+    packages = [f"{inside.__name__}.{info.name}" for inside in (nucseg, nucseg.methods)
+                for info in pkgutil.iter_modules(inside.__path__) if info.ispkg]
     return sorted([name for name in packages if getattr(importlib.import_module(name), "__all__", None)] + [*EXTRA])
 
 
