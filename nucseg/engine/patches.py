@@ -25,7 +25,8 @@ def patch_corners(length, size=250, least=4):
     size : int
         Side of a patch, px.
     least : int
-        Number of patches along the side; more are taken where these would leave gaps.
+        Number of patches along the side; more are taken where these would leave gaps, and one where the image has
+        the size of a patch.
 
     Returns
     -------
@@ -43,9 +44,9 @@ def patch_corners(length, size=250, least=4):
     """
     if size < 1 or least < 1 or length < size:
         raise DataError(f"patches: expected at least 1 of 1 to {length} pixels, got {least} of {size} pixels")
-    count = max(least, math.ceil(length / size))
-    if count == 1:
+    if length == size:
         return [0]
+    count = max(least, math.ceil(length / size))
     stride = size - math.ceil((count * size - length) / (count - 1))
     return [stride * i for i in range(count)]
 

@@ -7,6 +7,8 @@ import typing
 from abc import ABC, abstractmethod
 from pathlib import Path
 
+import torch
+
 from nucseg.atomic import write_json
 from nucseg.engine.checkpoint import load_weights, save_weights
 from nucseg.errors import DataError, NucsegError
@@ -117,18 +119,21 @@ class Method(ABC):
         try:
             content = json.loads(description.read_text(encoding="utf-8"))
             found = content["method"]
-            if found != cls.__name__:
-                raise DataError(f"{description}: holds a {found}, not a {cls.__name__}")
+        except OSError:
+            raise DataError(f"{description}: no such file; a saved method is a folder with one") from None
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{description}: not the description of a method ({error!r})") from error
+        if found != cls.__name__:
+            raise DataError(f"{description}: holds a {found}, not a {cls.__name__}")
+        try:
             method = cls(config_from_dict(cls.Config, content["config"]))
             method.preprocessing = Preprocessing.from_dict(content["preprocessing"])
             networks = method.build_networks(content["networks"])
-        except FileNotFoundError:
-            raise DataError(f"{description}: no such file; a saved method is a folder with one") from None
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(f"{description}: not the description of a method ({error!r})") from error
         for name, network in networks.items():
             load_weights(Path(path) / f"{name}.safetensors", network)
-            method.networks[name] = network.eval()
+            method.networks[name] = network.eval().to(memory_format=torch.channels_last)  # as fit leaves them
         return method
 
 

@@ -64,7 +64,7 @@ class Preprocessing:
             pixels, total, squares = pixels + len(colors), total + colors.sum(0), squares + (colors**2).sum(0)
         mean = total / pixels
         std = np.sqrt(np.maximum(squares / pixels - mean**2, 0))
-        if not (std > 0).all():
+        if not (std > 1e-6).all():  # what rounding leaves of 0 is smaller, one step of one pixel in 10**7 larger
             raise DataError(f"the training images have a channel without variation (standard deviations {std})")
         return cls(statistics, tuple(map(float, mean)), tuple(map(float, std)))
 

@@ -66,16 +66,28 @@ def unet(classes, weights, initial, seed, *names):
         Self-supervised weights of the same network (see :mod:`nucseg.methods.self_supervised`).
     seed : int
         Seed of the run.
-    *names : str
+    *names : str or int
         What the network is for.
+
+    Raises
+    ------
+    DataError
+        Both ImageNet and self-supervised weights are asked for.
     """
-    torch.manual_seed(int(generator(seed, "network", *names).integers(2**63 - 1)))
+    if weights is not None and initial is not None:
+        raise DataError(f"a network starts from {weights} weights or from {initial}, not from both")
+    torch.manual_seed(stage_seed(seed, "network", *names))
     network = ResNet34UNet(classes, weights)
     if initial is not None:
         from nucseg.methods.self_supervised import load_pretrained
 
         load_pretrained(network, initial)
     return network
+
+
+def stage_seed(seed, *names):
+    """Return the seed of one stage of a run, so that no two stages draw the same batches."""
+    return int(generator(seed, *names).integers(2**63 - 1))
 
 
 def adam(network, config):

@@ -92,7 +92,6 @@ def test_a_batch_without_dots_has_no_loss_unless_the_rest_is_background():
         assert bool((logits.grad != 0).any()) == (strategy == "GM")
 
 
-@pytest.mark.xfail(reason="dots beyond the border of a patch become bumps on its black surroundings", strict=True)
 def test_nothing_is_to_be_found_where_there_is_no_image():
     """Without this the defaults put one in seven pixels of all bumps where the network sees only black."""
     batch, config = still()
@@ -358,7 +357,6 @@ def test_dots_are_truth_enough_for_validation(lesson):
     assert lesson("ext-GM", "dots").histories["round-0"].best_score == with_masks
 
 
-@pytest.mark.xfail(raises=TypeError, reason="the length of nothing is asked for", strict=True)
 def test_a_validation_image_without_any_truth_is_named(lesson):
     lesson.val = changed(lesson.val, lambda sample: replace(sample, labels=None))
     with pytest.raises(DataError, match=r"^v: "):

@@ -69,5 +69,6 @@ class _SameSize(nn.Module):
 
 
 def mean_aji(samples, predictions):
-    """Return the mean AJI of predicted label maps over samples."""
-    return float(np.mean([aji(sample.labels, labels) for sample, labels in zip(samples, predictions)]))
+    """Return the mean AJI of predicted label maps over samples; 1 where neither map has a nucleus."""
+    scores = [aji(sample.labels, labels) for sample, labels in zip(samples, predictions)]
+    return float(np.mean(np.nan_to_num(scores, nan=1.0)))

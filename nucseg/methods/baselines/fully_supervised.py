@@ -71,6 +71,7 @@ class FullySupervised(Method):
         for sample in train:
             if sample.labels is None:
                 raise DataError(f"{sample.id}: full supervision needs a label map")
+        self.networks, self.histories = {}, {}
         self.preprocessing = Preprocessing.learn(train, config.normalization, config.reference)
         images, held_out = Images.read(train, self.preprocessing), Images.read(val, self.preprocessing)
         segmenter = train_segmenter(

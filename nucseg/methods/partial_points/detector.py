@@ -10,7 +10,7 @@ import torch
 from nucseg.engine import RandomBatches, cut_patches, fit
 from nucseg.errors import DataError
 from nucseg.losses import weighted_mse
-from nucseg.methods.stages import adam, fingerprint, load_best, logits_of, plain, weights_fingerprint
+from nucseg.methods.stages import adam, fingerprint, load_best, logits_of, plain, stage_seed, weights_fingerprint
 from nucseg.metrics import DetectionScores, detection_scores
 from nucseg.postprocess import points_from_map
 from nucseg.supervision import (
@@ -82,7 +82,10 @@ def batch_masks(batch, config):
     background = masks < 0
     if not config.rest_is_background:
         background &= batch["maps"][:, 0] == 1
-    return masks.masked_fill_(background, 0.0)
+    masks.masked_fill_(background, 0.0)
+    # Dots beyond the border of a patch must not teach that black surroundings hold nuclei.
+    padding = (images == 0).all(dim=1)
+    return masks.masked_fill_(padding, 0.0 if config.rest_is_background else -1.0)
 
 
 def train_detector(train, val, preprocessing, config, network, *, run_dir, fabric, progress=True):
@@ -159,7 +162,7 @@ def _train_round(network, number, train, dots, background, val, preprocessing, c
     history = fit(
         network, adam(network, own), RandomBatches(patches, own.batch, own.augment, own.stain),
         detection_loss(preprocessing, own), epochs=own.epochs, run_dir=folder, config=plain(settings),
-        seed=config.seed, fabric=fabric, validate=_validation(val, preprocessing, own),
+        seed=stage_seed(config.seed, "detection", number), fabric=fabric, validate=_validation(val, preprocessing, own),
         validate_every=own.validate_every, progress=progress,
     )
     return folder, history
@@ -182,6 +185,9 @@ def true_points(sample):
 
 def _validation(val, preprocessing, config):
     """Return ``validate(network)``: F1 with counts pooled over the validation images (sec. V-B.2)."""
+    for sample in val.samples:
+        if sample.labels is None and sample.points is None:
+            raise DataError(f"{sample.id}: a validation image of the detector needs a label map or dots")
     truth = [true_points(sample) for sample in val.samples]
     if not sum(map(len, truth)):
         raise DataError("detector: the validation images have no nuclei to choose an epoch by")

@@ -4,11 +4,17 @@ import logging
 
 from nucseg.arrays import as_image
 from nucseg.engine import fabric as default_fabric
-from nucseg.errors import DataError
+from nucseg.errors import DataError, NucsegError
 from nucseg.methods.base import Method
 from nucseg.methods.partial_points.config import PartialPointsConfig
 from nucseg.methods.partial_points.detector import detect, probability, train_detector
-from nucseg.methods.partial_points.segmenter import instances, nucleus_probability, train_segmenter, weak_labels
+from nucseg.methods.partial_points.segmenter import (
+    instances,
+    nucleus_probability,
+    require_labels,
+    train_segmenter,
+    weak_labels,
+)
 from nucseg.methods.preprocessing import Preprocessing
 from nucseg.methods.stages import Images, unet
 from nucseg.supervision import merge_points
@@ -74,6 +80,7 @@ class PartialPoints(Method):
         """
         fabric = default_fabric() if fabric is None else fabric
         images, held_out = self._prepare(train, val)
+        require_labels(held_out)
         options = {"run_dir": run_dir, "fabric": fabric, "progress": progress}
         if self.config.detector is not None:
             self._fit_detector(images, held_out, initial, options)
@@ -158,7 +165,7 @@ class PartialPoints(Method):
         DataError
             Not an image.
         """
-        self.require_fitted()
+        self._require_segmenter()
         pixels = self.preprocessing.colors(as_image(image))
         maps = {"nucleus": nucleus_probability(self.networks["segmenter"], pixels, self.preprocessing)}
         if "detector" in self.networks:
@@ -185,10 +192,15 @@ class PartialPoints(Method):
         DataError
             Not an image.
         """
-        self.require_fitted()
+        self._require_segmenter()
         pixels = self.preprocessing.colors(as_image(image))
         prob = nucleus_probability(self.networks["segmenter"], pixels, self.preprocessing)
         return instances(prob, self.config.segmenter.min_size)
+
+    def _require_segmenter(self):
+        self.require_fitted()
+        if "segmenter" not in self.networks:
+            raise NucsegError("only the detector of this method is trained, its segmenter is not: call fit")
 
     def detect(self, image):
         """Return the centers of nuclei that the detector finds.

@@ -10,7 +10,7 @@ import torch
 from nucseg.engine import RandomBatches, cut_patches, fit
 from nucseg.errors import DataError
 from nucseg.losses import dense_crf_loss, masked_cross_entropy
-from nucseg.methods.stages import adam, fingerprint, load_best, logits_of, plain, weights_fingerprint
+from nucseg.methods.stages import adam, fingerprint, load_best, logits_of, plain, stage_seed, weights_fingerprint
 from nucseg.metrics import aji
 from nucseg.postprocess import components
 from nucseg.supervision import cluster_roles, refine_roles, voronoi_labels
@@ -161,7 +161,9 @@ def train_segmenter(train, val, labels, shares, preprocessing, config, network, 
 
     def phase(name, loss, epochs, settings):
         folder = Path(run_dir) / f"{name}-{fingerprint(settings, config.seed)}"
-        options = {"seed": config.seed, "fabric": fabric, "progress": progress, "validate_every": own.validate_every}
+        # The first phase has the seed of the run itself.
+        seed = config.seed if name == "segmentation" else stage_seed(config.seed, name)
+        options = {"seed": seed, "fabric": fabric, "progress": progress, "validate_every": own.validate_every}
         return folder, fit(network, optimizer, batches, loss, epochs=epochs, run_dir=folder, config=plain(settings),
                            validate=validate, **options)
 
@@ -197,14 +199,20 @@ def instances(prob, min_size):
     return components(prob > 0.5, min_size=min_size, connectivity=8, fill_holes=True)
 
 
-def _validation(val, preprocessing, min_size):
-    """Return ``validate(network)``: mean AJI over the validation images."""
+def require_labels(val):
+    """Raise DataError unless every validation image has a label map."""
     for sample in val.samples:
         if sample.labels is None:
             raise DataError(f"{sample.id}: a validation image of the segmenter needs a label map")
 
+
+def _validation(val, preprocessing, min_size):
+    """Return ``validate(network)``: mean AJI over the validation images."""
+    require_labels(val)
+
     def validate(network):
         found = (instances(nucleus_probability(network, pixels, preprocessing), min_size) for pixels in val.pixels)
-        return float(np.mean([aji(sample.labels, labels) for sample, labels in zip(val.samples, found)]))
+        scores = [aji(sample.labels, labels) for sample, labels in zip(val.samples, found)]
+        return float(np.mean(np.nan_to_num(scores, nan=1.0)))  # NaN: no nucleus, and none found
 
     return validate
