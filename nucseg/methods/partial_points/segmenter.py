@@ -157,24 +157,22 @@ def train_segmenter(train, val, labels, shares, preprocessing, config, network, 
     settings = _settings(train, val, labels, shares, preprocessing, config, network)
     optimizer = adam(network, own)
     batches = RandomBatches(patches, own.batch, own.augment, own.stain)
-    validate = _validation(val, preprocessing, own.min_size)
+    options = {"fabric": fabric, "progress": progress, "validate_every": own.validate_every}
 
-    def phase(name, loss, epochs, settings):
+    def phase(name, seed, loss, epochs, settings):
         folder = Path(run_dir) / f"{name}-{fingerprint(settings, config.seed)}"
-        # The first phase has the seed of the run itself.
-        seed = config.seed if name == "segmentation" else stage_seed(config.seed, name)
-        options = {"seed": seed, "fabric": fabric, "progress": progress, "validate_every": own.validate_every}
         return folder, fit(network, optimizer, batches, loss, epochs=epochs, run_dir=folder, config=plain(settings),
-                           validate=validate, **options)
+                           seed=seed, validate=_validation(val, preprocessing, own.min_size), **options)
 
-    folder, history = phase("segmentation", label_loss(preprocessing, shares), own.epochs, settings)
-    histories = {"cross-entropy": history}
+    folder, first = phase("segmentation", config.seed, label_loss(preprocessing, shares), own.epochs, settings)
+    histories = {"cross-entropy": first}
     if own.crf_epochs:
         # The network goes on from the last epoch with the state of its optimizer (release).
         for group in optimizer.param_groups:
             group["lr"] = own.crf_learning_rate
         settings = {**settings, **{name: getattr(own, name) for name in _FINE_TUNING}}
-        folder, histories["crf"] = phase("crf", crf_loss(preprocessing, shares, own), own.crf_epochs, settings)
+        seed, loss = stage_seed(config.seed, "crf"), crf_loss(preprocessing, shares, own)
+        folder, histories["crf"] = phase("crf", seed, loss, own.crf_epochs, settings)
     return Segmenter(load_best(folder, network) if own.checkpoint == "best" else network.eval(), histories)
 
 
