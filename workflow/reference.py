@@ -22,6 +22,22 @@ def page_name(module):
     return f"book/api/{module.removeprefix('nucseg.').replace('_', '-').replace('.', '-')}"
 
 
+def _passed_on(module):
+    """Return the names of a package that the package around it lists too: each thing is described once."""
+    around = importlib.import_module(module.rpartition(".")[0])
+    listed = set(getattr(around, "__all__", ())) if module not in EXTRA else set()
+    return sorted(listed & set(getattr(importlib.import_module(module), "__all__", ())))
+
+
+def _elsewhere(module):
+    """Return the lines that say where the names that are passed on are described."""
+    names, around = _passed_on(module), module.rpartition(".")[0]
+    if not names:
+        return []
+    page = page_name(around).removeprefix("book/api/")
+    return [f"Described at [`{around}`]({page}.md): {', '.join(f'`{name}`' for name in names)}.", ""]
+
+
 def write_reference(target):
     """Write the reference pages into a staged tree.
 
@@ -46,8 +62,9 @@ def write_reference(target):
     for module in modules:
         summary = (inspect.getdoc(importlib.import_module(module)) or "").splitlines()[0]
         lines.append(f"- [`{module}`]({page_name(module).removeprefix('book/')}.md): {summary}")
-        text = [f"# {module}", "", "```{eval-rst}", f".. automodule:: {module}", "   :members:"]
+        text = [f"# {module}", "", *_elsewhere(module), "```{eval-rst}", f".. automodule:: {module}", "   :members:"]
         text += ["   :imported-members:"] * (module not in EXTRA)
+        text += [f"   :exclude-members: {', '.join(names)}" for names in [_passed_on(module)] if names]
         (target / f"{page_name(module)}.md").write_text("\n".join([*text, "```", ""]), encoding="utf-8")
     (target / "book" / "api.md").write_text("\n".join([*lines, ""]), encoding="utf-8")
     return [page_name(module) for module in modules]

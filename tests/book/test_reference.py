@@ -15,3 +15,12 @@ def test_each_module_gets_a_page_and_a_line(tmp_path):
     for module, name in zip(public_modules(), names):
         assert f".. automodule:: {module}\n" in (tmp_path / f"{name}.md").read_text(encoding="utf-8")
         assert f"[`{module}`](api/" in overview
+
+
+def test_a_name_that_a_package_passes_on_is_described_once(tmp_path):
+    write_reference(tmp_path)
+    inner = (tmp_path / "book" / "api" / "methods-partial-points.md").read_text(encoding="utf-8")
+    (excluded,) = [line for line in inner.splitlines() if ":exclude-members:" in line]
+    assert "PartialPoints," in excluded and "weak_labels" not in excluded
+    assert "[`nucseg.methods`](methods.md)" in inner
+    assert ":exclude-members:" not in (tmp_path / "book" / "api" / "methods.md").read_text(encoding="utf-8")
