@@ -110,7 +110,9 @@ def side_by_side(experiment, metrics):
     brief = _values(brief.assign(row=brief.row.str.removesuffix(", short")), "mean", "sd_seeds")
     seeds = ours[ours.experiment == experiment].groupby(["dataset", "row"])["seeds"].max().to_dict()
     declared = [(row.dataset, row.row) for row in rows(SLUG) if row.experiment == experiment]
-    keys = sorted(dict.fromkeys([*(key[:2] for key in reference), *declared]), key=lambda key: key[0] == "lc")
+    keys = list(dict.fromkeys([*(key[:2] for key in reference), *declared]))
+    sets = sorted(dict.fromkeys(dataset for dataset, _ in keys), key=lambda dataset: dataset == "lc")
+    keys.sort(key=lambda key: sets.index(key[0]))
     lines = {}
     for dataset, row in keys:
         name = (NAMES.get(dataset, dataset), row)
