@@ -57,7 +57,9 @@ ratios = (0.05, 0.1, 0.25, 0.5)  # shares of the dots, Tables II and III
 patch = 250  # px, side of patches, sec. V-B.2
 patches_per_side = 4  # of each training image, sec. V-B.2
 crop = 224  # px, side of random crops, sec. V-B.2
+warps = True  # scale and affine changes of patches, beside flips and rotations, sec. V-B.2
 rounds = 3  # of self-training, sec. V-B.2
+restart = True  # whether each round begins with a new network, authors' release
 detector_training = (80, 16, 1e-3)  # epochs, batch, learning rate, sec. V-B.2
 segmenter_training = (100, 8, 1e-4)  # epochs, batch, learning rate, sec. V-C.2
 crf_training = (20, 1e-5)  # epochs, learning rate, sec. V-C.2
@@ -101,7 +103,8 @@ from nucseg.study.tables import published
 # %% tags=["hide-input"]
 chosen = settings(
     "partial-points", profile, dataset=dataset, images=images, sides=sides, ratio=ratio, ratios=ratios, patch=patch,
-    patches_per_side=patches_per_side, crop=crop, rounds=rounds, detector_training=detector_training,
+    patches_per_side=patches_per_side, crop=crop, warps=warps, rounds=rounds, restart=restart,
+    detector_training=detector_training,
     segmenter_training=segmenter_training, crf_training=crf_training, masks_epochs=masks_epochs,
     validate_every=validate_every, restarts=restarts, shares=shares, sigmas_xy=sigmas_xy, sigmas_rgb=sigmas_rgb,
     betas=betas, weights=weights,
@@ -118,14 +121,9 @@ glue("pp-where", where)
 
 
 # %% tags=["hide-input"]
-def middle(image, size=VIEW):
-    """Return the window (row, column, size) in the middle of an image."""
-    size = min(size, *image.shape[:2])
-    return (image.shape[0] - size) // 2, (image.shape[1] - size) // 2, size
-
-
 def busiest(points, shape, size=VIEW):
-    """Return the window that shows most dots."""
+    """Return the window (row, column, size) that shows most dots."""
+    size = min(size, *shape[:2])
     steps = [range(0, length - size + 1, 16) for length in shape[:2]]
     corners = [(row, column) for row in steps[0] for column in steps[1]]
     return (*max(corners, key=lambda corner: len(viz.crop_points(points, *corner, size))), size)
@@ -151,21 +149,27 @@ def mean_scores(predictions):
 # %%
 epochs, batch, rate = chosen.detector_training
 augment = AugmentConfig(crop=chosen.crop)
+if not chosen.warps:
+    augment = replace(augment, resize=(1.0, 1.0), affine=0.0)
 detector = DetectorConfig(
-    rounds=chosen.rounds, epochs=epochs, batch=batch, learning_rate=rate, validate_every=chosen.validate_every,
-    augment=augment,
+    rounds=chosen.rounds, restart=chosen.restart, epochs=epochs, batch=batch, learning_rate=rate,
+    validate_every=chosen.validate_every, augment=augment,
 )
 epochs, batch, rate = chosen.segmenter_training
 segmenter = SegmenterConfig(
     epochs=epochs, batch=batch, learning_rate=rate, crf_epochs=chosen.crf_training[0],
     crf_learning_rate=chosen.crf_training[1], validate_every=chosen.validate_every,
-    cluster_restarts=chosen.restarts, augment=replace(augment, elastic=True),
+    cluster_restarts=chosen.restarts, augment=replace(augment, elastic=chosen.warps),
 )
 config = PartialPointsConfig(
     detector, segmenter, patch=chosen.patch, patches_per_side=chosen.patches_per_side, weights=chosen.weights, seed=seed
 )
-steps = len(train) * chosen.patches_per_side**2 / batch
-glue("pp-size", f"{len(train)} training images, patches of {chosen.crop} px, {epochs * steps:.0f} steps of the segmenter")
+
+# %% tags=["remove-output"]
+steps = [int(np.ceil(len(train) * chosen.patches_per_side**2 / n)) * e for e, n, _ in
+         (chosen.detector_training, chosen.segmenter_training)]
+glue("pp-size", f"{len(train)} training images of at most {chosen.sides[0]} px, crops of {chosen.crop} px, "
+     f"{steps[0]} steps for each round of the detector and {steps[1]} for the segmenter")
 
 # %% [markdown]
 # One call trains everything. A training that is stopped goes on where it was, and stages that two trainings share are
@@ -182,7 +186,7 @@ print(f"{len(kept)} of {truth.labels.max()} nuclei dotted; {len(method.points[fi
 
 # %% tags=["hide-input"]
 window, seen = busiest(kept, truth.image.shape), test[0]
-small, predicted = middle(seen.image), method.predict(seen.image)
+small, predicted = busiest(sup.box_centers(seen.labels), seen.image.shape), method.predict(seen.image)
 pictures = {
     "training image, its dots": viz.crop(truth.image, *window), "test image, detections": viz.crop(seen.image, *small),
     "prediction": viz.crop(viz.outline(seen.image, predicted, "prediction", 2), *small),
@@ -292,7 +296,8 @@ print(background[0].astype(int), "1: declared background")
 assert background[0].tolist() == [True] + [False] * 3 + [True] * 5 + [False]
 
 # %% [markdown]
-# Each round then trains a *new* network on $\tilde{M}$, and the last one is used. The dots are never touched.
+# Each round then trains on $\tilde{M}$, and the last network is used. In the release, each round begins with a *new* network
+# (`restart`); the article does not say, and a quick run goes on with the old one, to save steps. The dots are never touched.
 #
 # ```{admonition} Predict, then run
 # :class: tip
@@ -389,7 +394,7 @@ live_detection = pd.DataFrame.from_dict(lines, orient="index").rename_axis(where
 live_detection.style.format("{:.3f}")
 
 # %% tags=["hide-input"]
-corner = middle(seen.image, 150)
+corner = busiest(centers[0], seen.image.shape, 150)
 glue("pp-strategies-figure", viz.show_detections(
     viz.crop(seen.image, *corner), viz.crop_points(centers[0], *corner),
     {strategy: viz.crop_points(points[0], *corner) for strategy, points in found.items()},
@@ -409,8 +414,9 @@ glue("pp-strategies-figure", viz.show_detections(
 
 # %% tags=["remove-output"]
 order = live_detection["F1"].sort_values(ascending=False)
+said = "" if chosen.restart else " ST-nu and ST-bg went on from ext-GM, so they had more steps than the others."
 glue("pp-strategies-say", f"In this run, {order.index[0]} has the highest F1 ({order.iloc[0]:.2f}) and "
-     f"{order.index[-1]} the lowest ({order.iloc[-1]:.2f}).")
+     f"{order.index[-1]} the lowest ({order.iloc[-1]:.2f}).{said}")
 
 # %% [markdown]
 # ## Stage 2: two labels from all dots
@@ -505,7 +511,7 @@ live_shares.style.format("{:.3f}")
 # %% tags=["hide-input"]
 colored = {"image": seen.image, "truth": viz.instance_colors(seen.labels)}
 colored |= {f"$\\alpha$ = {share:g}": viz.instance_colors(labels[0]) for share, labels in by_share.items()}
-glue("pp-shares", viz.show_panels(colored.values(), colored, crop=small, columns=4, scale_bar=MICROMETERS))
+glue("pp-shares", viz.show_panels(colored.values(), colored, crop=small, columns=min(5, len(colored)), scale_bar=MICROMETERS))
 
 # %% [markdown]
 # ```{glue:figure} pp-shares
@@ -612,6 +618,8 @@ for axis, (field, prefix) in zip(axes, words.items()):
     axis.axvline(getattr(segmenter, field), color=viz.PALETTE["vermilion"], ls=":", lw=1)
     axis.set(xlabel={"sigma_xy": "spatial width (px)", "sigma_rgb": "color width", "crf_weight": r"$\beta$"}[field])
 axes[2].set_xscale("log")
+axes[2].set_xticks(sorted(chosen.betas), [f"{value:g}" for value in sorted(chosen.betas)], rotation=45)
+axes[2].minorticks_off()
 axes[0].set_ylabel("gain over cross-entropy")
 figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
 glue("pp-crf", figure)
@@ -668,7 +676,7 @@ ends = {"best": int(ajis.argmax()), "worst": int(ajis.argmin())}
 rows = [row for row in by_ratio if row != "fully supervised"][::-1]
 pictures, names = [], []
 for end, k in ends.items():
-    cut = middle(test[k].image, 160)
+    cut = busiest(centers[k], test[k].image.shape, 160)
     for title, labels in (("truth", test[k].labels), *((row, by_ratio[row][k]) for row in rows)):
         if title == "truth":
             pictures.append(viz.crop(test[k].image, *cut))
@@ -743,6 +751,8 @@ elif per_image.empty:
     per_image, hard = pd.DataFrame(each, index=test.ids), study.difficulty(test, method.preprocessing.colors)
 else:
     hard = pd.DataFrame(np.nan, per_image.index, ["nuclei-bg-diff", "nuclei-std"])
+
+# %% tags=["hide-input"]
 order = per_image[per_image.columns[-1]].sort_values(ascending=False).index
 figure, axes = plt.subplots(1, 3, figsize=(viz.PAGE_WIDTH, 0.9 + 0.26 * max(6, len(order))), sharey=True,
                             width_ratios=(2, 1, 1))
@@ -753,10 +763,10 @@ for axis, column in zip(axes[1:], hard):
     axis.set_xlabel(column)
 axes[0].set_yticks(range(len(order)), [image.removesuffix("-01Z-00-DX1") for image in order])
 axes[0].set(xlabel="AJI", title=title)
-
-# %% tags=["hide-input"]
 figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
 glue("pp-images", figure)
+
+# %% tags=["remove-output"]
 ranks = per_image.iloc[:, -1].rank()
 links = {column: float(ranks.corr(hard[column].reindex(per_image.index).rank())) for column in hard}
 told = [f"{column}: {value:+.2f}" for column, value in links.items() if value == value]
@@ -996,7 +1006,7 @@ glue("pp-blank-share", 100 * float(blank))
 # images, and an AJI of {glue:text}`pp-mo-masks:.2f`, against {glue:text}`pp-mo-dots:.2f` from mere dots.
 
 # %% tags=["hide-input"]
-corner = middle(seen.image, 150)
+corner = busiest(centers[0], seen.image.shape, 150)
 glue("pp-merged", viz.show_matches(
     viz.crop(seen.image, *corner), viz.crop(seen.labels, *corner),
     {row: viz.crop(by_ratio[row][0], *corner) for row in ("fully supervised", "GT points")}, width=5.6,
@@ -1032,7 +1042,8 @@ if "monuseg" in available() and name == "synthetic-he":
         on_real = PartialPoints(all_dots).fit(
             sup.annotate_dots(real[0], 1.0, seed), real[1], run_dir=folder, fabric=runner, progress=False)
     panels = [picture for sample in real[2] for picture in (
-        viz.outline(sample.image, sample.labels), viz.outline(sample.image, on_real.predict(sample.image), "prediction"))]
+        viz.outline(sample.image, sample.labels, width=2),
+        viz.outline(sample.image, on_real.predict(sample.image), "prediction", 2))]
     scores = [metrics.aji(sample.labels, on_real.predict(sample.image)) for sample in real[2]]
     figure = viz.show_panels(panels, ["truth", "prediction"] * 2, scale_bar=MICROMETERS)
     said = f"AJI {scores[0]:.2f} and {scores[1]:.2f}; quick run, real tissue"
