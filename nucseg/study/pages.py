@@ -65,11 +65,12 @@ def comparison(slug):
     Returns
     -------
     pandas.DataFrame
-        See :func:`nucseg.study.tables.beside_published`, restricted to experiments of this chapter.
+        See :func:`nucseg.study.tables.beside_published`, restricted to the experiments and datasets of which this
+        chapter has a row.
     """
     table = runs(slug)
-    reference = published()
-    return beside_published(summary(table), reference[reference.experiment.isin(table.experiment.unique())], TOLERANCE)
+    pairs = table[["experiment", "dataset"]].drop_duplicates()
+    return beside_published(summary(table), published().merge(pairs, on=["experiment", "dataset"]), TOLERANCE)
 
 
 def formatted(table):
@@ -154,7 +155,8 @@ def readme_with_results(text):
     if not 0 <= begin < end:
         raise DataError(f"README.md: the marks {README_MARKS[0]!r} and {README_MARKS[1]!r} must both stand there")
     tables = [formatted(comparison(slug)).assign(chapter=slug) for slug in chapters()]
-    shown = pd.concat(tables)[lambda t: t.metric.isin(["aji", "object dice", "wrong", "background wrong"])]
+    metrics = ["aji", "object dice", "f1", "wrong", "background wrong"]
+    shown = pd.concat(tables)[lambda t: t.metric.isin(metrics) & (t.verdict != "not run")]
     shown = shown[["chapter", "what", "dataset", "metric", "reference", "ours", "difference"]]
     return text[: begin + len(README_MARKS[0])] + "\n" + markdown(shown) + "\n" + text[end:]
 
