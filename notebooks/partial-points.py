@@ -165,6 +165,7 @@ segmenter = SegmenterConfig(
 config = PartialPointsConfig(
     detector, segmenter, patch=chosen.patch, patches_per_side=chosen.patches_per_side, weights=chosen.weights, seed=seed
 )
+assert profile != "full" or config == PartialPointsConfig(weights=chosen.weights, seed=seed)  # the library's defaults
 
 # %% tags=["remove-output"]
 steps = [int(np.ceil(len(train) * chosen.patches_per_side**2 / n)) * e for e, n, _ in
