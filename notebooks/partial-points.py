@@ -165,9 +165,9 @@ segmenter = SegmenterConfig(
 config = PartialPointsConfig(
     detector, segmenter, patch=chosen.patch, patches_per_side=chosen.patches_per_side, weights=chosen.weights, seed=seed
 )
-assert profile != "full" or config == PartialPointsConfig(weights=chosen.weights, seed=seed)  # the library's defaults
 
 # %% tags=["remove-output"]
+assert profile != "full" or config == PartialPointsConfig(weights=chosen.weights, seed=seed)  # the library's defaults
 steps = [int(np.ceil(len(train) * chosen.patches_per_side**2 / n)) * e for e, n, _ in
          (chosen.detector_training, chosen.segmenter_training)]
 glue("pp-size", f"{len(train)} training images of at most {chosen.sides[0]} px, crops of {chosen.crop} px, "
