@@ -49,8 +49,7 @@
 # %% tags=["parameters"]
 profile = "full"  # "full": published settings; "quick": small settings from workflow/profiles/quick.yaml
 seed = 0  # seed of every random choice
-# Qu et al. 2020, sec. V, multi-organ images
-dataset = "monuseg"  # sec. V-A.2; the private lung images cannot be had
+dataset = "monuseg"  # Qu et al. 2020, sec. V-A.2, as all below; the private lung images cannot be had
 images = (12, 4, 14)  # for training, validation and test, sec. V-A.2
 sides = (1000, 1000)  # px, largest side of training images, and of the others
 ratio = 0.1  # share of the dots, Table I
