@@ -150,7 +150,7 @@ def test_two_halves_of_a_batch_are_one_batch(first, tmp_path):
 
 
 def test_only_rank_0_writes_and_validates_and_all_know_the_score(first, folder):
-    assert sorted(path.name for path in (folder / "exact0").iterdir()) == ["best.safetensors", "last.ckpt"]
+    assert sorted(path.name for path in (folder / "exact0").iterdir()) == ["best.safetensors", "last.ckpt", "run.lock"]
     assert not (folder / "exact1").exists()
     assert [found["exact"]["score"] for found in first] == [0.25, 0.25]
 
