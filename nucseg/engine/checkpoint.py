@@ -80,15 +80,16 @@ def save_weights(path, network):
     ----------
     path : path-like
         The file.
-    network : torch.nn.Module
-        On any device.
+    network : torch.nn.Module or dict of str to torch.Tensor
+        On any device; or its state dict.
 
     Raises
     ------
     NucsegError
         The file cannot be written; names it.
     """
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    state = network.state_dict() if isinstance(network, torch.nn.Module) else network
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     with atomic_path(path) as temporary:
         safetensors.torch.save_file(weights, temporary)
 

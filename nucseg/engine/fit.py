@@ -38,7 +38,7 @@ class History:
 
 
 def fit(network, optimizer, batches, loss, *, epochs, run_dir, config, seed=0, fabric=None, validate=None,
-        validate_every=1, progress=True):
+        validate_every=1, checkpoint_seconds=10.0, progress=True):
     """Train a network, or go on with a training that was interrupted.
 
     All randomness of an epoch (batches, augmentation, dropout) follows from the seed, the number of the epoch and
@@ -64,8 +64,8 @@ def fit(network, optimizer, batches, loss, *, epochs, run_dir, config, seed=0, f
     epochs : int
         Number of epochs in all; a finished run may be continued with a larger number.
     run_dir : path-like
-        Receives ``last.ckpt`` after each epoch and ``best.safetensors`` after each better one, from rank 0. One run
-        uses it at a time; a second one waits.
+        Receives ``last.ckpt`` after each epoch and, with it, ``best.safetensors`` if there was a better one, from
+        rank 0. One run uses it at a time; a second one waits.
     config : dict
         Settings, JSON values; a checkpoint of other settings is refused.
     seed : int
@@ -76,6 +76,8 @@ def fit(network, optimizer, batches, loss, *, epochs, run_dir, config, seed=0, f
         ``validate(network) -> float``, higher is better; called in evaluation mode, on rank 0.
     validate_every : int
         Validation follows the epochs divisible by this number, 1 or more, and the last.
+    checkpoint_seconds : float
+        An epoch that ends sooner than this after the last checkpoint writes none, unless it is the last one.
     progress : bool
         Whether to show a bar.
 
@@ -92,7 +94,7 @@ def fit(network, optimizer, batches, loss, *, epochs, run_dir, config, seed=0, f
     """
     fabric = default_fabric() if fabric is None else fabric
     with _alone(fabric, Path(run_dir)):
-        run = _Run(fabric, network, optimizer, Path(run_dir), {**config, "seed": seed})
+        run = _Run(fabric, network, optimizer, Path(run_dir), {**config, "seed": seed}, checkpoint_seconds)
         return run.go(batches, loss, epochs, validate, validate_every, progress)
 
 
@@ -116,8 +118,9 @@ def _alone(fabric, folder):
 class _Run:
     """A network in training, and what is known of it so far."""
 
-    def __init__(self, fabric, network, optimizer, folder, config):
+    def __init__(self, fabric, network, optimizer, folder, config, checkpoint_seconds):
         self.fabric, self.network, self.folder, self.config = fabric, network, folder, config
+        self.checkpoint_seconds, self.written, self.best = checkpoint_seconds, -math.inf, None
         self.module, self.optimizer = fabric.setup(network.to(memory_format=torch.channels_last), optimizer)
         self.history = History()
         if self.last.is_file():
@@ -144,7 +147,10 @@ class _Run:
             if validate is not None and (epoch % validate_every == 0 or epoch == epochs):
                 line["score"] = self.score(validate)
             self.history.epochs.append({**line, "seconds": round(time.perf_counter() - start, 3)})
-            self.write(best_is_last=validate is None)
+            self.keep(best_is_last=validate is None)
+            if epoch == epochs or time.perf_counter() - self.written >= self.checkpoint_seconds:
+                self.write()
+            self.fabric.barrier()
             bar.set_postfix({name: f"{value:.4f}" for name, value in line.items() if isinstance(value, float)})
         if self.fabric.world_size > 1:
             for buffer in self.network.buffers():  # each process went on with its own after the last step
@@ -187,18 +193,21 @@ class _Run:
             raise NucsegError(f"validation returned {score}; a score must be finite")
         return score
 
-    def write(self, best_is_last):
-        """Write the weights if this epoch was the best so far, then the checkpoint."""
+    def keep(self, best_is_last):
+        """Remember the weights if this epoch was the best so far."""
         history, score = self.history, self.history.epochs[-1]["score"]
-        best = best_is_last or (score is not None and (history.best_score is None or score > history.best_score))
-        if best:
+        if best_is_last or (score is not None and (history.best_score is None or score > history.best_score)):
             history.best_epoch, history.best_score = len(history.epochs), score
+            self.best = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
+
+    def write(self):
+        """Write the best weights, if they are newer than the file, then the checkpoint."""
         if self.fabric.is_global_zero:
-            if best:
-                save_weights(self.folder / "best.safetensors", self.network)
+            if self.best is not None:
+                save_weights(self.folder / "best.safetensors", self.best)
             state = {"network": self.network.state_dict(), "optimizer": self.optimizer.state_dict()}
-            save_checkpoint(self.last, {**state, "history": vars(history)}, self.config)
-        self.fabric.barrier()
+            save_checkpoint(self.last, {**state, "history": vars(self.history)}, self.config)
+        self.best, self.written = None, time.perf_counter()
 
 
 def _match_layout(optimizer):

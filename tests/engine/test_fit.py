@@ -1,5 +1,6 @@
 """Training can be killed at any point and ends the same; what goes wrong is named and nothing good is lost."""
 
+import importlib
 import json
 import os
 import signal
@@ -15,6 +16,8 @@ import torch
 
 from nucseg.engine import fabric, fit, load_weights
 from nucseg.errors import DataError, NucsegError
+
+training = importlib.import_module("nucseg.engine.fit")  # the package has the function under this name
 
 CONFIG = {"width": 8, "lr": 0.05}
 
@@ -40,7 +43,7 @@ def loss(network, batch):
 def run(folder, epochs, **options):
     network, optimizer = problem()
     plain = fabric(device="cpu", precision="32-true")
-    options = {"config": CONFIG, "loss": loss, "batches": batches, **options}
+    options = {"config": CONFIG, "loss": loss, "batches": batches, "checkpoint_seconds": 0, **options}
     history = fit(network, optimizer, epochs=epochs, run_dir=folder, fabric=plain, progress=False, **options)
     return network, history
 
@@ -65,6 +68,25 @@ def test_a_second_run_in_the_same_folder_waits_and_does_not_train_again(tmp_path
         second, history = run(tmp_path, 3, batches=slow)
     assert drawn == [1, 2, 3]
     assert len(history.epochs) == 3 and same(first.result()[0], second)
+
+
+def test_checkpoints_are_as_far_apart_as_asked(tmp_path, monkeypatch):
+    written, scores = [], iter([1.0, 3.0, 2.0, 2.5, 2.0])
+    original = training.save_checkpoint
+    monkeypatch.setattr(training, "save_checkpoint", lambda path, state, config: (
+        written.append(len(state["history"]["epochs"])), original(path, state, config)))
+    weights = {}
+
+    def validate(network):
+        weights[len(weights) + 1] = {name: value.clone() for name, value in network.state_dict().items()}
+        return next(scores)
+
+    # The first epoch has nothing to be near to; the last one always writes, and with it the best weights.
+    _, history = run(tmp_path, 5, validate=validate, checkpoint_seconds=3600)
+    assert written == [1, 5] and history.best_epoch == 2
+    best, _ = problem(seed=1)
+    load_weights(tmp_path / "best.safetensors", best)
+    assert all(torch.equal(value, weights[2][name]) for name, value in best.state_dict().items())
 
 
 def test_it_learns_and_writes_the_best_weights(tmp_path):

@@ -4,9 +4,10 @@
 CHAPTERS = places.chapters()
 
 
-# Notebooks run side by side, so each gets its share of the cores.
+# Notebooks run side by side and share the cores, two for each at least: chapters that train networks take longest,
+# and keep both busy.
 def threads_each(wildcards):
-    return max(1, workflow.cores // max(1, len(CHAPTERS)))
+    return max(min(2, workflow.cores), workflow.cores // max(1, len(CHAPTERS)))
 
 
 rule chapters:
