@@ -969,9 +969,9 @@ glue("pp-saturated-wrong", f"{100 * on_nuclei:.0f} % of them lie on nuclei" if s
 # %% [markdown]
 # ```{glue:figure} pp-saturated
 # :name: fig-pp-saturated
-# :alt: Tissue with green outlines, a map of probabilities with bright spots and larger bright areas, and tissue tinted dark blue where the probability is low and red in large regions where it is high.
+# :alt: Tissue with green outlines, a map of probabilities with bright spots and larger bright areas, and tissue tinted dark blue where the probability is low and orange in large regions where it is high.
 #
-# Background after round 0: low probability (dark blue) and large regions of high probability (red). {glue:text}`pp-where`.
+# Background after round 0: low probability (dark blue) and large regions of high probability (orange). {glue:text}`pp-where`.
 # ```
 #
 # *Cause:* the loss never sees ignored pixels, so any answer is free there. *Cure:* the second condition of
