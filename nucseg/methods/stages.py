@@ -11,6 +11,7 @@ import torch
 from nucseg.engine.checkpoint import load_weights
 from nucseg.engine.tiles import predict_tiled
 from nucseg.errors import DataError
+from nucseg.metrics import aji
 from nucseg.models import ResNet34UNet
 from nucseg.seeding import generator
 
@@ -51,6 +52,19 @@ class Images:
         """Return the fingerprint of pixels, labels and dots."""
         truth = (array for s in self.samples for array in (s.labels, s.points) if array is not None)
         return fingerprint(*self.pixels, *truth)
+
+
+def require_labels(samples, what):
+    """Raise DataError, naming the image, unless every sample has a label map."""
+    for sample in samples:
+        if sample.labels is None:
+            raise DataError(f"{sample.id}: {what} needs a label map")
+
+
+def mean_aji(samples, predictions):
+    """Return the mean AJI of predicted label maps over samples; 1 where neither map has a nucleus."""
+    scores = [aji(sample.labels, labels) for sample, labels in zip(samples, predictions)]
+    return float(np.mean(np.nan_to_num(scores, nan=1.0)))
 
 
 def unet(classes, weights, initial, seed, *names):

@@ -325,7 +325,7 @@ def test_the_truth_of_validation_images_chooses_the_epoch_and_nothing_else(lesso
 
 def test_the_best_or_the_last_epoch(lesson, monkeypatch):
     """The first epoch of each phase is made the best."""
-    monkeypatch.setattr(stage, "aji", lambda *_: -next(clock))
+    monkeypatch.setattr(stage, "mean_aji", lambda *_: -next(clock))
     clock = iter(range(1000))
     best = lesson(epochs=2, crf_epochs=3)
     before = stamps(lesson.folder, "*")

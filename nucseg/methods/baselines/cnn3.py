@@ -12,10 +12,18 @@ from nucseg.engine import fabric as default_fabric
 from nucseg.engine import fit
 from nucseg.errors import DataError
 from nucseg.methods.base import Method
-from nucseg.methods.baselines.full_masks import mean_aji, predict_valid, require_labels, seeded
 from nucseg.methods.baselines.pixel_patches import BalancedBatches, PixelPatches
+from nucseg.methods.baselines.unpadded import predict_valid, seeded
 from nucseg.methods.preprocessing import Preprocessing
-from nucseg.methods.stages import Images, fingerprint, load_best, plain, weights_fingerprint
+from nucseg.methods.stages import (
+    Images,
+    fingerprint,
+    load_best,
+    mean_aji,
+    plain,
+    require_labels,
+    weights_fingerprint,
+)
 from nucseg.models import PATCH, CNN3Network
 from nucseg.postprocess import grow_to_boundary
 from nucseg.supervision import boundary_classes

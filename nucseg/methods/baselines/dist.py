@@ -14,9 +14,17 @@ from nucseg.engine import AugmentConfig, RandomBatches, StainJitterConfig, cut_p
 from nucseg.engine import fabric as default_fabric
 from nucseg.errors import DataError
 from nucseg.methods.base import Method
-from nucseg.methods.baselines.full_masks import mean_aji, predict_valid, require_labels, seeded
+from nucseg.methods.baselines.unpadded import predict_valid, seeded
 from nucseg.methods.preprocessing import Preprocessing
-from nucseg.methods.stages import Images, fingerprint, load_best, plain, weights_fingerprint
+from nucseg.methods.stages import (
+    Images,
+    fingerprint,
+    load_best,
+    mean_aji,
+    plain,
+    require_labels,
+    weights_fingerprint,
+)
 from nucseg.models import MARGIN, OFFSET, SMALLEST, STEP, DistUNet
 from nucseg.postprocess import dynamic_watershed
 from nucseg.supervision import chessboard_distance

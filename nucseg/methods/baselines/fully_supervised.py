@@ -6,12 +6,11 @@ import numpy as np
 
 from nucseg.arrays import as_image
 from nucseg.engine import fabric as default_fabric
-from nucseg.errors import DataError
 from nucseg.methods.base import Method
 from nucseg.methods.partial_points.config import SegmenterConfig
 from nucseg.methods.partial_points.segmenter import instances, nucleus_probability, train_segmenter
 from nucseg.methods.preprocessing import Preprocessing
-from nucseg.methods.stages import Images, unet
+from nucseg.methods.stages import Images, require_labels, unet
 from nucseg.supervision import voronoi_edges
 from nucseg.supervision.points import box_centers
 
@@ -68,9 +67,7 @@ class FullySupervised(Method):
             An image without a label map.
         """
         config = self.config
-        for sample in train:
-            if sample.labels is None:
-                raise DataError(f"{sample.id}: full supervision needs a label map")
+        require_labels(train, "full supervision")
         self.networks, self.histories = {}, {}
         self.preprocessing = Preprocessing.learn(train, config.normalization, config.reference)
         images, held_out = Images.read(train, self.preprocessing), Images.read(val, self.preprocessing)

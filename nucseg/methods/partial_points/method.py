@@ -9,14 +9,14 @@ from nucseg.methods.base import Method
 from nucseg.methods.partial_points.config import PartialPointsConfig
 from nucseg.methods.partial_points.detector import detect, probability, train_detector
 from nucseg.methods.partial_points.segmenter import (
+    VALIDATION_IMAGE,
     instances,
     nucleus_probability,
-    require_labels,
     train_segmenter,
     weak_labels,
 )
 from nucseg.methods.preprocessing import Preprocessing
-from nucseg.methods.stages import Images, unet
+from nucseg.methods.stages import Images, require_labels, unet
 from nucseg.supervision import merge_points
 
 logger = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ class PartialPoints(Method):
         """
         fabric = default_fabric() if fabric is None else fabric
         images, held_out = self._prepare(train, val)
-        require_labels(held_out)
+        require_labels(held_out.samples, VALIDATION_IMAGE)
         options = {"run_dir": run_dir, "fabric": fabric, "progress": progress}
         if self.config.detector is not None:
             self._fit_detector(images, held_out, initial, options)
@@ -165,8 +165,7 @@ class PartialPoints(Method):
         DataError
             Not an image.
         """
-        self._require_segmenter()
-        pixels = self.preprocessing.colors(as_image(image))
+        pixels = self._colors(image)
         maps = {"nucleus": nucleus_probability(self.networks["segmenter"], pixels, self.preprocessing)}
         if "detector" in self.networks:
             maps["center"] = probability(self.networks["detector"], pixels, self.preprocessing)
@@ -192,15 +191,16 @@ class PartialPoints(Method):
         DataError
             Not an image.
         """
-        self._require_segmenter()
-        pixels = self.preprocessing.colors(as_image(image))
+        pixels = self._colors(image)
         prob = nucleus_probability(self.networks["segmenter"], pixels, self.preprocessing)
         return instances(prob, self.config.segmenter.min_size)
 
-    def _require_segmenter(self):
+    def _colors(self, image):
+        """Return an image as the segmenter expects it, once there is one."""
         self.require_fitted()
         if "segmenter" not in self.networks:
             raise NucsegError("only the detector of this method is trained, its segmenter is not: call fit")
+        return self.preprocessing.colors(as_image(image))
 
     def detect(self, image):
         """Return the centers of nuclei that the detector finds.

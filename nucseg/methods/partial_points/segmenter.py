@@ -10,11 +10,22 @@ import torch
 from nucseg.engine import RandomBatches, cut_patches, fit
 from nucseg.errors import DataError
 from nucseg.losses import dense_crf_loss, masked_cross_entropy
-from nucseg.methods.stages import adam, fingerprint, load_best, logits_of, plain, stage_seed, weights_fingerprint
-from nucseg.metrics import aji
+from nucseg.methods.stages import (
+    adam,
+    fingerprint,
+    load_best,
+    logits_of,
+    mean_aji,
+    plain,
+    require_labels,
+    stage_seed,
+    weights_fingerprint,
+)
 from nucseg.postprocess import components
 from nucseg.supervision import cluster_roles, refine_roles, voronoi_labels
 
+#: What an image without a label map is called in messages.
+VALIDATION_IMAGE = "a validation image of the segmenter"
 #: Settings of the labels, which the labels' own fingerprint covers, and of what happens after training.
 _LABELS = ("voronoi_share", "voronoi_radius", "cluster_seed", "cluster_restarts", "exchange_roles", "checkpoint")
 _FINE_TUNING = ("crf_epochs", "crf_learning_rate", "crf_weight", "crf_gradient", "sigma_xy", "sigma_rgb")
@@ -197,20 +208,12 @@ def instances(prob, min_size):
     return components(prob > 0.5, min_size=min_size, connectivity=8, fill_holes=True)
 
 
-def require_labels(val):
-    """Raise DataError unless every validation image has a label map."""
-    for sample in val.samples:
-        if sample.labels is None:
-            raise DataError(f"{sample.id}: a validation image of the segmenter needs a label map")
-
-
 def _validation(val, preprocessing, min_size):
     """Return ``validate(network)``: mean AJI over the validation images."""
-    require_labels(val)
+    require_labels(val.samples, VALIDATION_IMAGE)
 
     def validate(network):
         found = (instances(nucleus_probability(network, pixels, preprocessing), min_size) for pixels in val.pixels)
-        scores = [aji(sample.labels, labels) for sample, labels in zip(val.samples, found)]
-        return float(np.mean(np.nan_to_num(scores, nan=1.0)))  # NaN: no nucleus, and none found
+        return mean_aji(val.samples, found)
 
     return validate

@@ -1,4 +1,4 @@
-"""What baselines share that learn from full masks by networks without padding."""
+"""What baselines share whose networks have no padding: seeded weights, and prediction of whole images."""
 
 import numpy as np
 import torch
@@ -6,16 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from nucseg.engine import predict_tiled
-from nucseg.errors import DataError
-from nucseg.metrics import aji
 from nucseg.seeding import generator
-
-
-def require_labels(samples, what):
-    """Raise DataError, naming the image, unless every sample has a label map."""
-    for sample in samples:
-        if sample.labels is None:
-            raise DataError(f"{sample.id}: {what} needs a label map")
 
 
 def seeded(build, seed, *names):
@@ -66,9 +57,3 @@ class _SameSize(nn.Module):
 
     def forward(self, images):
         return F.pad(self.network(images), [self.margin] * 4)
-
-
-def mean_aji(samples, predictions):
-    """Return the mean AJI of predicted label maps over samples; 1 where neither map has a nucleus."""
-    scores = [aji(sample.labels, labels) for sample, labels in zip(samples, predictions)]
-    return float(np.mean(np.nan_to_num(scores, nan=1.0)))
