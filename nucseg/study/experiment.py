@@ -159,6 +159,9 @@ def run_row(slug, row, profile="full", *, images=None, root=None, force=False):
     if set(metrics) != set(dataset.ids):
         raise DataError(f"{row.key}: measured {len(metrics)} images of {len(dataset)}")
     details = {"device": notes.pop("device", "cpu"), "versions": versions(), **({"notes": notes} if notes else {})}
+    if "training" in notes:
+        # Of all stages, also where another row or an interrupted call trained them; ``seconds`` is this call's.
+        details["training_seconds"] = round(sum(stage["seconds"] for stage in notes["training"].values()), 1)
     write_record(path, {**identity, **cost, **details, "metrics": metrics})
     return read_record(path)
 

@@ -69,6 +69,16 @@ def test_runs_once_and_again_only_when_something_changed(study):
     assert CALLS == ["a", "b", "c"]
 
 
+def test_the_time_of_all_training_stages_is_kept_whoever_trained_them(study):
+    def trained(dataset, row):
+        yield from mean_grey(dataset, row)
+        return {"device": "cpu", "training": {"first": {"seconds": 1000.04}, "second": {"seconds": 20.0}}}
+
+    record = run_row("ch", Row("grays", "trained", "three", "train", "none", trained, {"power": 1}))
+    assert record["training_seconds"] == 1020.0 and record["seconds"] < 1000
+    assert "training_seconds" not in run_row("ch", ROW)
+
+
 def test_small_runs_stay_out_of_the_results(study, tmp_path):
     run_row("ch", ROW, "quick", images=2)
     assert CALLS == ["a", "b"]
