@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import pandas as pd
 
 from nucseg.data import load_dataset
+from nucseg.data.official.monuseg_table import monuseg_table
 from nucseg.data.sample import Dataset
 from nucseg.data.statistics import nucleus_background_contrast, nucleus_deviation
 from nucseg.errors import DataError
@@ -24,7 +25,8 @@ SEGMENTATION = ("accuracy", "f1_pixel", "object_dice", "aji")
 #: How the article names metrics and images.
 NAMES = {
     "precision": "P", "recall": "R", "f1": "F1", "mu_d": "mean offset (px)", "sigma_d": "sd of offsets (px)",
-    "accuracy": "accuracy", "f1_pixel": "pixel F1", "object_dice": "object Dice", "aji": "AJI",
+    "accuracy": "accuracy", "f1_pixel": "pixel F1", "precision_pixel": "pixel P", "recall_pixel": "pixel R",
+    "object_dice": "object Dice", "aji": "AJI",
     "monuseg": "Multi-Organ", "lc": "Lung Cancer (private)", "tnbc": "TNBC",
 }
 NOT_RUN = "not run"
@@ -107,7 +109,7 @@ def side_by_side(experiment, metrics):
     ours = summary(runs(SLUG))
     recorded = _values(ours[ours.experiment == experiment], "mean", "sd_seeds")
     brief = ours[ours.experiment == f"{experiment.split(',')[0]}, short"]
-    brief = _values(brief.assign(row=brief.row.str.removesuffix(", short")), "mean", "sd_seeds")
+    brief = _values(brief, "mean", "sd_seeds")
     seeds = ours[ours.experiment == experiment].groupby(["dataset", "row"])["seeds"].max().to_dict()
     declared = [(row.dataset, row.row) for row in rows(SLUG) if row.experiment == experiment]
     keys = list(dict.fromkeys([*(key[:2] for key in reference), *declared]))
@@ -146,6 +148,69 @@ def our_means(experiment):
     wide = table.pivot_table(index="row", columns="metric", values="mean")
     order = dict.fromkeys(row.row for row in rows(SLUG) if row.experiment == experiment)
     return wide.reindex([row for row in order if row in wide.index])
+
+
+def choices(experiment, metrics, beside=None):
+    """Return our rows of an experiment as text; rows that were not recorded read "not run".
+
+    Parameters
+    ----------
+    experiment : str
+        As in the declared rows.
+    metrics : sequence of str
+        Columns, in this order.
+    beside : tuple of str, optional
+        Experiment and row of the training that these rows vary, shown first.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Index: row; columns: the metrics by their printed names.
+    """
+    listed = list(dict.fromkeys(row.row for row in rows(SLUG) if row.experiment == experiment))
+    table = our_means(experiment).reindex(index=listed, columns=metrics)
+    if beside is not None:
+        first = our_means(beside[0]).reindex(index=beside[1:], columns=metrics)
+        table = pd.concat([first.rename(lambda row: f"{row} ({beside[0]})"), table])
+    texts = table.map(lambda value: NOT_RUN if math.isnan(value) else f"{value:.4f}")
+    return texts.rename(columns=NAMES).rename_axis("ours, MoNuSeg")
+
+
+def by_organ(wanted, metrics):
+    """Return our recorded means over the test images of each organ, those of organs without training images last.
+
+    Parameters
+    ----------
+    wanted : mapping of str to tuple of str
+        Printed name to experiment and row; rows that were not recorded are left out.
+    metrics : sequence of str
+        For example ``("aji", "recall_pixel")``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Index: organ, with the number of its images and whether training images show it; columns: (printed name,
+        metric).
+    """
+    facts = monuseg_table()
+    trained = {line["organ"] for line in facts.values() if line["split_qu2019"] == "train"}
+    table = runs(SLUG)
+    parts = {}
+    for name, (experiment, row) in wanted.items():
+        own = table[(table.experiment == experiment) & (table.row == row) & (table.dataset == "monuseg")]
+        if len(own):
+            wide = own.pivot_table(index="image", columns="metric", values="value")
+            parts[name] = wide.reindex(columns=metrics).rename(columns=lambda metric: NAMES.get(metric, metric))
+    if not parts:
+        return pd.DataFrame()
+    images = pd.concat(parts, axis=1)
+    organ = images.index.map(lambda image: facts[image]["organ"])
+    index = pd.MultiIndex.from_arrays(
+        [organ, ["yes" if name in trained else "no" for name in organ], organ.map(organ.value_counts())],
+        names=["organ", "in training", "test images"],
+    )
+    means = images.set_index(index).groupby(level=[0, 1, 2]).mean()
+    return means.sort_index(level=["in training", "organ"], ascending=[False, True])
 
 
 def sweep(experiment, prefix):

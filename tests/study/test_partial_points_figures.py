@@ -53,11 +53,33 @@ def test_recorded_rows_are_means_over_images_then_seeds(results):
 
 
 def test_short_trainings_stand_below_the_row_they_shorten(results):
-    results(("segmentation, short", "10 %, short", 0, "a", "aji", 0.25))
+    results(("segmentation, short", "10 %", 0, "a", "aji", 0.25))
     table = shown.side_by_side("segmentation", shown.SEGMENTATION)
     assert table.loc[("Multi-Organ", "10 %", "ours, short"), "AJI"] == "0.2500"
     assert table.loc[("Multi-Organ", "10 %", "ours"), "AJI"] == shown.NOT_RUN
     assert ("Multi-Organ", "5 %", "ours, short") not in table.index
+
+
+def test_choices_stand_below_what_they_vary(results):
+    results(("segmentation", "GT points", 0, "a", "aji", 0.5), ("segmentation", "10 %", 0, "a", "aji", 0.4),
+            ("closing the gap, all dots", "300 epochs", 0, "a", "aji", 0.25))
+    table = shown.choices("closing the gap, all dots", ["aji"], ("segmentation", "GT points"))
+    assert table.columns.tolist() == ["AJI"] and table.index[0] == "GT points (segmentation)"
+    assert table.AJI.iloc[0] == "0.5000" and table.AJI["300 epochs"] == "0.2500"
+    assert (table.drop(["300 epochs", table.index[0]]) == shown.NOT_RUN).all(axis=None) and len(table) > 3
+    assert shown.choices("closing the gap, all dots", ["aji"]).index.tolist() == table.index.tolist()[1:]
+
+
+def test_organs_are_averaged_over_their_images_and_new_ones_come_last(results):
+    images = {"TCGA-AY-A8YK-01A-01-TS1": 0.1, "TCGA-NH-A8F7-01A-01-TS1": 0.3, "TCGA-21-5784-01Z-00-DX1": 0.8}
+    results(*(("segmentation", "GT points", 0, image, "aji", value) for image, value in images.items()))
+    wanted = {"plain": ("segmentation", "GT points"), "other": ("segmentation", "10 %")}
+    table = shown.by_organ(wanted, ("aji", "recall_pixel"))
+    assert table.index.tolist() == [("Liver", "yes", 1), ("Colon", "no", 2)]
+    assert table["plain", "AJI"].tolist() == pytest.approx([0.8, 0.2])
+    assert table["plain", "pixel R"].isna().all() and "other" not in table
+    results()
+    assert shown.by_organ(wanted, ("aji",)).empty
 
 
 def test_a_sweep_is_sorted_by_its_number(results):
