@@ -933,12 +933,14 @@ glue("pp-verdict", said if len(compared) else "No row of these tables is recorde
 # Choices like these were declared as rows of their own. Detection, from 10 % of the dots:
 
 # %% tags=["hide-input"]
+print(study.not_recorded("choices in detection"))
 study.choices("choices in detection", list(study.DETECTION), ("detection strategies, 10 % of the dots", "ST-bg"))
 
 # %% [markdown]
 # Stage 2, from all dots where the name does not say otherwise:
 
 # %% tags=["hide-input"]
+print(study.not_recorded("choices in stage 2"))
 study.choices("choices in stage 2", list(study.SEGMENTATION), ("segmentation", "GT points"))
 
 # %% [markdown]
@@ -951,9 +953,11 @@ study.choices("choices in stage 2", list(study.SEGMENTATION), ("segmentation", "
 # training images (no label is used), and train longer.
 
 # %% tags=["hide-input"]
+print(study.not_recorded("closing the gap, all dots"))
 study.choices("closing the gap, all dots", list(study.SEGMENTATION), ("segmentation", "GT points"))
 
 # %% tags=["hide-input"]
+print(study.not_recorded("closing the gap, masks"))
 study.choices("closing the gap, masks", list(study.SEGMENTATION), ("segmentation", "fully supervised"))
 
 # %% [markdown]
@@ -963,6 +967,7 @@ study.choices("closing the gap, masks", list(study.SEGMENTATION), ("segmentation
 # The same recipes with fewer epochs were run as well; they can be compared with each other, not with the tables above.
 
 # %% tags=["hide-input"]
+print(study.not_recorded("segmentation, short"))
 study.choices("segmentation, short", list(study.SEGMENTATION))
 
 # %% [markdown]
@@ -998,6 +1003,7 @@ glue("pp-organs-say", ". ".join(said) if said else "Nothing is recorded yet")
 # The rows below share one training with cross-entropy, and vary how hard the dense CRF pulls.
 
 # %% tags=["hide-input"]
+print(study.not_recorded("dense CRF settings, short"))
 study.choices("dense CRF settings, short", list(study.SEGMENTATION),
               ("segmentation, short", "GT points, stain jitter, raw colors"))
 

@@ -151,7 +151,7 @@ def our_means(experiment):
 
 
 def choices(experiment, metrics, beside=None):
-    """Return our rows of an experiment as text; rows that were not recorded read "not run".
+    """Return our recorded rows of an experiment as text.
 
     Parameters
     ----------
@@ -165,15 +165,31 @@ def choices(experiment, metrics, beside=None):
     Returns
     -------
     pandas.DataFrame
-        Index: row; columns: the metrics by their printed names.
+        Index: row; columns: the metrics by their printed names. Empty where nothing was recorded.
     """
-    listed = list(dict.fromkeys(row.row for row in rows(SLUG) if row.experiment == experiment))
-    table = our_means(experiment).reindex(index=listed, columns=metrics)
+    table = our_means(experiment).reindex(columns=metrics)
     if beside is not None:
-        first = our_means(beside[0]).reindex(index=beside[1:], columns=metrics)
+        first = our_means(beside[0]).reindex(columns=metrics)
+        first = first[first.index == beside[1]]
         table = pd.concat([first.rename(lambda row: f"{row} ({beside[0]})"), table])
-    texts = table.map(lambda value: NOT_RUN if math.isnan(value) else f"{value:.4f}")
-    return texts.rename(columns=NAMES).rename_axis("ours, MoNuSeg")
+    return table.map("{:.4f}".format).rename(columns=NAMES).rename_axis("ours, MoNuSeg").rename_axis(None, axis=1)
+
+
+def not_recorded(experiment):
+    """Return a sentence that names the rows of an experiment that are declared, but not recorded.
+
+    Parameters
+    ----------
+    experiment : str
+        As in the declared rows.
+
+    Returns
+    -------
+    str
+    """
+    listed = dict.fromkeys(row.row for row in rows(SLUG) if row.experiment == experiment)
+    missing = [row for row in listed if row not in our_means(experiment).index]
+    return f"Declared, not recorded yet: {'; '.join(missing)}." if missing else "All declared rows are recorded."
 
 
 def by_organ(wanted, metrics):
