@@ -186,12 +186,13 @@ class Trace:
                 passed.add(call.name)
                 heads += [call] if behind else []
                 ahead.append((call.source_node, False))
-            elif behind or node.name() in _MOVES:
+            elif behind or type(node).__name__ in _MOVES:
                 ahead += [(before, behind) for before, _ in node.next_functions]
             else:
+                operation = type(node).__name__.removesuffix("0")
                 raise DataError(
-                    f"network: relevance cannot pass through {node.name().removesuffix('0')}, an operation outside of "
-                    "the layers that have a rule; residual additions need zennit.layer.Sum or a block of torchvision"
+                    f"network: relevance cannot pass {operation}, an operation outside of the layers that have a rule; "
+                    "residual additions need zennit.layer.Sum or a block of torchvision"
                 )
         self._check_used_once(passed)
         if len(heads) != 1 or not isinstance(heads[0].module, Convolution) or heads[0].module.groups != 1:

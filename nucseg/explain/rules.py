@@ -88,7 +88,7 @@ class _Placed(Hook):
 
 
 class _Share(Hook):
-    """A batch norm's input gets its part of the output beside the shift; after a merge there is no shift."""
+    """A batch norm's input gets its part of the output beside the shift, which is 0 once it is merged."""
 
     def __init__(self, stabilizer):
         super().__init__()
@@ -101,7 +101,8 @@ class _Share(Hook):
         factor = module.weight / (module.running_var + module.eps).sqrt()
         shift = (module.bias - factor * module.running_mean).abs()[:, None, None]
         part = (self.stored_tensors["input"].detach() * factor[:, None, None]).abs()
-        return (grad_output[0] * part / (part + shift + self.stabilizer),)
+        share = part / (part + shift + self.stabilizer)
+        return (grad_output[0] * share.where(shift > 0, 1),)
 
     def copy(self):
         return _Share(self.stabilizer)
