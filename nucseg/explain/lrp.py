@@ -27,7 +27,7 @@ def relevance(network, images, start, *, at="input", rules=None, output=None):
     Relevance is put on the logit margin and handed down to what contributed (Bach et al. 2015); the total stays the
     same as long as something contributed. Linear in `start`. By default at least 0 if `start` is. A feature map that
     is read twice, as ``at="c1"`` of :class:`nucseg.models.ResNet34UNet` by the pooling and by the skip, gets the sum.
-    Foo et al. (2022, sec. 3.2 and 3.4) say "LRP alpha1"; :class:`LRPRules` tells what that is taken for.
+    Foo et al. (2022) say "LRP alpha1"; :class:`LRPRules` tells what that is taken for.
 
     Parameters
     ----------
@@ -75,8 +75,7 @@ def relevance(network, images, start, *, at="input", rules=None, output=None):
 
 
 def _propagate(network, images, start, at, rules, output):
-    with composite(rules, images).context(network):
-        trace = Trace(network, at)
+    with composite(rules, images).context(network), Trace(network, at) as trace:
         margin = _margin(network(images), output, start)
         head, target = trace.head(margin), trace.target(images)
         trace.merge_batch_norms()

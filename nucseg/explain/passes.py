@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import nn
@@ -68,8 +69,9 @@ class Call:
 class Trace:
     """What the layers of a network do in its next pass, in the order of the pass.
 
-    To be made when zennit's hooks are in place. It notes which batch norms follow a convolution, and sets the running
-    statistics of each batch norm to those by which it normalized in the pass: the batch's own in training mode.
+    A context, to be entered when zennit's hooks are in place. It notes which batch norms follow a convolution, and
+    sets the running statistics of each batch norm to those by which it normalized in the pass: the batch's own in
+    training mode.
 
     Parameters
     ----------
@@ -85,23 +87,37 @@ class Trace:
     """
 
     def __init__(self, network, at):
-        self.calls, self._features, self._merges = [], [], []
+        modules = dict(network.named_modules())
+        if at != "input" and (not at or at not in modules):
+            parts = ", ".join(name for name, _ in network.named_children())
+            raise UnknownNameError(
+                f"at: {type(network).__name__} has no module {at!r}; expected 'input' or the name of a module, for "
+                f"example one of {parts}"
+            )
+        self.calls, self._features, self._merges, self._handles = [], [], [], []
         self._network, self._at = network, at
         self._given = self._made = None
-        modules = dict(network.named_modules())
         for name, module in modules.items():
             if next(module.children(), None) is None and not isinstance(module, MOVING):
                 # First of all hooks: zennit's replace what is given by a copy.
-                module.register_forward_pre_hook(self._enter, prepend=True)
-                module.register_forward_hook(lambda *call, name=name: self._leave(name, *call))
+                self._handles.append(module.register_forward_pre_hook(self._enter, prepend=True))
+                self._handles.append(module.register_forward_hook(partial(self._leave, name)))
         if at != "input":
-            if not at or at not in modules:
-                parts = ", ".join(name for name, _ in network.named_children())
-                raise UnknownNameError(
-                    f"at: {type(network).__name__} has no module {at!r}; expected 'input' or the name of a module, "
-                    f"for example one of {parts}"
-                )
-            modules[at].register_forward_hook(lambda _, __, output: self._features.append(output))
+            self._handles.append(modules[at].register_forward_hook(self._keep))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        """Let go of the pass at once: hooks and layers refer to each other, and with them to all that was computed."""
+        for handle in self._handles:
+            handle.remove()
+        self.calls.clear()
+        self._features.clear()
+        self._given = self._made = None
+
+    def _keep(self, _, __, output):
+        self._features.append(output)
 
     def _enter(self, _, inputs):
         self._given = inputs[0] if inputs else None

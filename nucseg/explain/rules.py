@@ -4,9 +4,9 @@ import math
 from dataclasses import dataclass
 
 from torch import nn
-from zennit.core import BasicHook, Composite, Hook, ParamMod
+from zennit.core import BasicHook, Composite, Hook
 from zennit.layer import Sum
-from zennit.rules import Epsilon, Flat, Norm, Pass, WSquare, ZPlus
+from zennit.rules import ClampMod, Epsilon, Flat, Norm, Pass, WSquare, ZPlus
 from zennit.torchvision import ResNetBasicBlockCanonizer, ResNetBottleneckCanonizer
 from zennit.types import Convolution
 
@@ -42,8 +42,8 @@ class LRPRules:
     # Convolutions, transposed ones too. "zplus": by x+ w+ + x- w-, also called alpha1-beta0 (Bach et al. 2015, eq. 60);
     # "epsilon": by x w of either sign (eq. 58).
     convolution: str = "zplus"
-    # Convolutions that see the image. "flat": the same to every pixel in view; "zplus"; "wsquare": by w^2, whatever the
-    # pixel (Kohlbrenner et al. 2020, sec. II).
+    # Convolutions that see the image. "flat": the same to every pixel in view (Kohlbrenner et al. 2020); "zplus";
+    # "wsquare": by w^2, whatever the pixel.
     first: str = "flat"
     # Batch norms that do not follow a convolution, y = g x + h. "pass": all of it to x; "share": |g x| / (|g x| + |h|)
     # of it, the rest is dropped. Those behind a convolution are part of it.
@@ -62,15 +62,18 @@ class LRPRules:
 
 
 class _Placed(Hook):
-    """Hands over to one of two rules: one where a convolution sees the image, one inside of the network."""
+    """Hands over to the rule for a convolution that sees the image, that sees no negative values, or any other."""
 
-    def __init__(self, first, inside, images):
+    def __init__(self, first, rectified, signed, images):
         super().__init__()
-        self.first, self.inside, self.images = first, inside, images
-        self.rule = inside
+        self.first, self.rectified, self.signed, self.images = first, rectified, signed, images
+        self.rule = first
 
     def pre_forward(self, module, input):
-        self.rule = self.first if input[0] is self.images else self.inside
+        if input[0] is self.images:
+            self.rule = self.first
+        else:
+            self.rule = self.rectified if input[0].detach().min() >= 0 else self.signed
         return super().pre_forward(module, input)
 
     def forward(self, module, input, output):
@@ -80,7 +83,7 @@ class _Placed(Hook):
         return self.rule.backward(module, grad_input, grad_output)
 
     def copy(self):
-        return _Placed(self.first.copy(), self.inside.copy(), self.images)
+        return _Placed(self.first.copy(), self.rectified.copy(), self.signed.copy(), self.images)
 
     def remove(self):
         self.rule.remove()
@@ -145,8 +148,9 @@ def composite(rules, images):
         if not has_rule(module):
             return None
         if isinstance(module, Convolution):
-            kinds = (rules.first, rules.convolution)
-            return _Placed(*(_linear(kind, rules.stabilizer) for kind in kinds), images)
+            first, signed = (_linear(kind, rules.stabilizer) for kind in (rules.first, rules.convolution))
+            rectified = _positive(rules.stabilizer) if rules.convolution == "zplus" else signed
+            return _Placed(first, rectified, signed, images)
         if isinstance(module, Sum) and rules.residual == "epsilon":
             return Norm(rules.stabilizer)
         if isinstance(module, (Sum, nn.Upsample)):
@@ -164,10 +168,10 @@ def _linear(kind, stabilizer):
 
 
 def _positive(stabilizer):
-    """Return z+ for a layer whose weights are fixed and positive, so that positive inputs alone count."""
+    """Return z+ for where positive inputs meet positive weights only: half the work of zennit's, the same result."""
     return BasicHook(
         input_modifiers=[lambda values: values.clamp(min=0)],
-        param_modifiers=[ParamMod(lambda weights, _: weights, param_keys=[])],
+        param_modifiers=[ClampMod(min=0.0, zero_params="bias")],
         gradient_mapper=lambda above, outputs: [above / (outputs[0] + stabilizer)],
         reducer=lambda inputs, gradients: inputs[0] * gradients[0],
     )

@@ -12,7 +12,7 @@ from zennit.layer import Sum
 
 from nucseg.errors import DataError, UnknownNameError
 from nucseg.explain import LRPRules, relevance
-from nucseg.models import ResNet34UNet
+from nucseg.models import DistUNet, ResNet34UNet
 
 EPS = LRPRules().stabilizer
 
@@ -405,6 +405,20 @@ def test_a_feature_map_read_twice_gets_the_sum_of_both_paths():
     parts = [relevance(twins, image, start, at=at) for at in ("stem", "twin")]
     assert all(part.abs().max() > 0.01 for part in parts)
     torch.testing.assert_close(relevance(network, image, start, at="stem"), sum(parts))
+
+
+def test_inactive_features_get_none(unet, pictures):
+    features = outputs(unet, ["c1", "c3"], pictures[0])
+    for at, values in features.items():
+        spread = relevance(unet, *pictures, at=at)
+        assert values.eq(0).any() and not spread[values.eq(0)].any()
+
+
+def test_network_without_padding_conserves_relevance():
+    torch.manual_seed(0)
+    network, start = DistUNet(width=8).eval(), normal(1, 20, 20, seed=1).abs()
+    spread = relevance(network, normal(1, 3, 204, 204), start)
+    torch.testing.assert_close(spread.double().sum(), start.double().sum(), rtol=1e-3, atol=0)
 
 
 # --- bad input -------------------------------------------------------------------------------------------------------

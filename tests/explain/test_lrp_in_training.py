@@ -1,6 +1,7 @@
 """Relevance leaves a network as it found it, and in training mode explains the pass with that batch and those masks."""
 
 import copy
+import gc
 
 import pytest
 import torch
@@ -100,6 +101,24 @@ def test_a_training_step_around_it_is_the_same_step(batch):
     explained, other = step(lambda network: relevance(network, *batch, at="0"))
     assert all(torch.equal(a, b) for a, b in zip(plain, explained))
     assert all(torch.equal(state[name], other[name]) for name in state)
+
+
+@pytest.mark.parametrize("at", ["input", "3.1"])
+def test_memory_is_free_at_once(batch, at):
+    network = small()
+
+    def tensors():
+        return sum(issubclass(type(thing), torch.Tensor) for thing in gc.get_objects())
+
+    relevance(network, *batch, at=at)
+    gc.collect()
+    gc.disable()  # so that nothing waits for it unseen
+    try:
+        before = tensors()
+        relevance(network, *batch, at=at)
+        assert tensors() == before
+    finally:
+        gc.enable()
 
 
 def with_statistics_of(network, images):
@@ -215,9 +234,9 @@ def test_merging_leaves_the_output_of_the_unet_as_it_was(training):
     with torch.no_grad():
         expected = copy.deepcopy(network)(images)
     merged = replica(network)
-    trace = Trace(merged, "input")
-    merged(images.clone().requires_grad_())
-    trace.merge_batch_norms()
+    with Trace(merged, "input") as trace:
+        merged(images.clone().requires_grad_())
+        trace.merge_batch_norms()
     with torch.no_grad():
         output = merged.eval()(images)
     torch.testing.assert_close(output, expected, rtol=1e-5, atol=1e-5 * float(expected.abs().max()))
