@@ -123,8 +123,8 @@ def has_rule(module):
     -------
     bool
     """
-    if isinstance(module, nn.BatchNorm2d):  # zennit merges what has all four parameters
-        return None not in (module.weight, module.bias, module.running_mean, module.running_var)
+    if isinstance(module, nn.BatchNorm2d):  # zennit's merge needs both
+        return module.affine and module.track_running_stats
     bilinear = isinstance(module, nn.Upsample) and module.mode == "bilinear"
     return bilinear or isinstance(module, (Convolution, Sum, *PASSING))
 
