@@ -54,7 +54,7 @@ def relevance(network, images, start, *, at="input", rules=None, output=None):
     ------
     DataError
         Images or start that are not finite floats or not of the shape above, a layer or an operation without a rule,
-        an output that is not as described, a feature map that the margin does not come from.
+        an output that is not as described, a feature map that the margin does not come from, relevance that overflows.
     UnknownNameError
         No module of the name `at`.
 
@@ -84,6 +84,8 @@ def _propagate(network, images, start, at, rules, output):
         (result,) = torch.autograd.grad(head.source, target, incoming, allow_unused=True)
     if result is None:
         raise DataError(f"at: {at} is not on the way from the images to the explained output")
+    if not result.isfinite().all():
+        raise DataError(f"relevance: too large for {result.dtype}; the rule 'epsilon' needs a larger stabilizer")
     return result
 
 

@@ -40,7 +40,7 @@ class LRPRules:
     """
 
     # Convolutions, transposed ones too. "zplus": by x+ w+ + x- w-, also called alpha1-beta0 (Bach et al. 2015, eq. 60);
-    # "epsilon": by x w of either sign (eq. 58).
+    # "epsilon": by x w of either sign (eq. 58); such sums come close to zero, so take a stabilizer of 0.25 or more.
     convolution: str = "zplus"
     # Convolutions that see the image. "flat": the same to every pixel in view (Kohlbrenner et al. 2020); "zplus";
     # "wsquare": by w^2, whatever the pixel.

@@ -449,6 +449,22 @@ def test_wrong_shapes_and_types_are_refused(unet, pictures):
         relevance(unet, images[0], start)
 
 
+def test_overflow_is_refused():
+    def canceling():
+        # Gives ones for ones, by its bias: each sum of two contributions is zero, so relevance is divided by 1e-6.
+        layer = nn.Conv2d(2, 2, 1)
+        layer.weight.data = torch.tensor([[1.0, -1], [-1, 1]]).reshape(2, 2, 1, 1)
+        layer.bias.data[:] = 1
+        return layer
+
+    network = nn.Sequential(*(canceling() for _ in range(8)), pointwise(1, -1)).eval()
+    rules = LRPRules(convolution="epsilon")
+    with pytest.raises(DataError, match=r"too large for torch\.float32; the rule 'epsilon' needs a larger stabilizer"):
+        relevance(network, torch.ones(1, 2, 1, 1), torch.ones(1, 1, 1), rules=rules)
+    rules = LRPRules(convolution="epsilon", stabilizer=1)
+    assert relevance(network, torch.ones(1, 2, 1, 1), torch.ones(1, 1, 1), rules=rules).abs().max() <= 2**8
+
+
 def test_unknown_names_are_refused(unet, pictures):
     with pytest.raises(UnknownNameError, match=r"has no module 'stem'; expected 'input' .* one of c1, c2, c3"):
         relevance(unet, *pictures, at="stem")
