@@ -168,7 +168,7 @@ def test_american_spelling():
     assert not guilty
 
 
-PACKAGES = ["data", "metrics", "viz", "supervision", "postprocess", "losses", "models", "engine"]
+PACKAGES = ["data", "metrics", "viz", "supervision", "postprocess", "losses", "models", "explain", "engine"]
 
 
 @pytest.mark.parametrize("package", PACKAGES)
