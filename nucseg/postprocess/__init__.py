@@ -6,8 +6,9 @@ from nucseg.postprocess.dots import points_from_map
 from nucseg.postprocess.dynamic_watershed import dynamic_watershed
 from nucseg.postprocess.mixture import Mixture, fit_mixture
 from nucseg.postprocess.region_growing import grow_to_boundary
+from nucseg.postprocess.split import split_instances
 
 __all__ = [
     "Centers", "Mixture", "center_blobs", "center_peaks", "components", "dynamic_watershed", "fit_mixture",
-    "grow_to_boundary", "points_from_map",
+    "grow_to_boundary", "points_from_map", "split_instances",
 ]
