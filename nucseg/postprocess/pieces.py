@@ -32,10 +32,7 @@ def settle_parts(parts, owners, places, min_size):
     numpy.ndarray, shape (H, W), int32
         As `parts`; some numbers may be gone.
     """
-    pieces, count = label(parts, connectivity=2, return_num=True)
-    area = np.bincount(pieces.ravel(), minlength=count + 1)
-    part_of = np.zeros(count + 1, np.int32)
-    part_of[pieces] = parts
+    pieces, part_of, area = _pieces(parts)
     homes = _homes(pieces, part_of, area, places)
     borders = _borders(pieces, owners[part_of[1:] - 1])
     settled = _settle_strays(part_of, homes, borders)
@@ -43,14 +40,48 @@ def settle_parts(parts, owners, places, min_size):
     return settled[pieces]
 
 
+def largest_pieces(parts, min_size):
+    """Keep of each part of a label map only its largest piece (8-connected), if it has at least `min_size` pixels.
+
+    Parameters
+    ----------
+    parts : numpy.ndarray, shape (H, W), int32
+        Numbers of the parts, 0 elsewhere.
+    min_size : int
+        Least pixels of a piece.
+
+    Returns
+    -------
+    numpy.ndarray, shape (H, W), int32
+        As `parts`, with 0 where a piece is gone; of equals the first in reading order stays.
+    """
+    pieces, part_of, area = _pieces(parts)
+    kept = np.zeros(len(area), bool)
+    kept[_largest(part_of, area, parts.max())] = True
+    return np.where(kept & (area >= min_size), part_of, 0)[pieces]
+
+
+def _pieces(parts):
+    """Return the map of connected pieces and, for each piece, its part and area."""
+    pieces, count = label(parts, connectivity=2, return_num=True)
+    part_of = np.zeros(count + 1, np.int32)
+    part_of[pieces] = parts
+    return pieces, part_of, np.bincount(pieces.ravel(), minlength=count + 1)
+
+
 def _homes(pieces, part_of, area, places):
     """Return the piece that each part keeps, by part number less 1; 0 for a part without pixels."""
-    order = np.lexsort((-np.arange(len(area)), area))  # the largest comes last, of equals the first in reading order
-    homes = np.zeros(len(places), np.int64)
-    homes[part_of[order[order > 0]] - 1] = order[order > 0]
     at = pieces[tuple(np.floor(places + 0.5).astype(np.int64).T)]
     own = part_of[at] == np.arange(1, len(places) + 1)
-    return np.where(own, at, homes)
+    return np.where(own, at, _largest(part_of, area, len(places)))
+
+
+def _largest(part_of, area, parts):
+    """Return the largest piece of each part, by part number less 1; of equals the first in reading order."""
+    order = np.lexsort((-np.arange(len(area)), area))  # the largest comes last and is written last
+    homes = np.zeros(parts, np.int64)
+    homes[part_of[order[order > 0]] - 1] = order[order > 0]
+    return homes
 
 
 def _borders(pieces, owner_of):
