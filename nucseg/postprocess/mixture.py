@@ -8,8 +8,9 @@ import numpy as np
 from nucseg.arrays import as_points
 from nucseg.errors import DataError
 
-#: Points that share one look at which Gaussians are near.
-_BLOCK = 32
+#: Points that share one look at which Gaussians are near: about a square with this side, px.
+_SIDE = 8
+_BLOCK = _SIDE * _SIDE
 #: A term less than exp(-40) of the largest is lost in the rounding of their sum.
 _LOST = 40.0
 #: A Gaussian with less than this share of the weight is left as it is and gets no point.
@@ -84,11 +85,15 @@ def fit_mixture(points, centers, weights=None, *, floor=0.0, tied=False, epsilon
 
 
 def _fitted(points, weights, centers, *options):
+    order = np.lexsort(np.floor(points[:, ::-1].T / _SIDE))  # so that points that follow one another lie together
     # Of fixed types and layouts, because the loop is compiled anew for each combination.
-    fitted = _fit(np.ascontiguousarray(points), weights, np.array(centers, order="C"), *options)
+    ordered = np.ascontiguousarray(points[order].T)
+    sorted_assignment, *fitted = _fit(ordered, weights[order], np.array(centers, order="C"), *options)
     if np.isnan(fitted[-1]).any():
         raise DataError("mixture: a covariance collapsed, as of points on one line; give an epsilon above 0")
-    return Mixture(*fitted)
+    assignment = np.empty_like(sorted_assignment)
+    assignment[order] = sorted_assignment
+    return Mixture(assignment, *fitted)
 
 
 def _checked_weights(weights, floor, count):
@@ -107,7 +112,7 @@ def _checked_weights(weights, floor, count):
 
 @numba.njit(cache=True)
 def _fit(points, weights, means, variance, tied, epsilon, tol, max_iter):
-    n, k = len(points), len(means)
+    n, k = points.shape[1], len(means)
     shares = np.full(k, 1.0 / k)
     covariances = np.zeros((k, 2, 2))
     covariances[:, 0, 0] = covariances[:, 1, 1] = variance
@@ -175,32 +180,45 @@ def _expect(points, weights, shares, means, covariances, assignment, moments):
         tops[j] = -np.log(2 * np.pi) - 0.5 * np.log(determinant)
         tops[j] += np.log(shares[j]) if shares[j] > 0 else -np.inf
     moments[:] = 0.0
-    near, terms = np.empty(k, np.int64), np.empty(k)
+    near, away = np.empty(k, np.int64), np.empty(k)
+    terms, best, sums = np.empty((k, _BLOCK)), np.empty(_BLOCK), np.empty(_BLOCK)
     total = 0.0
-    for first in range(0, len(points), _BLOCK):
-        last = min(first + _BLOCK, len(points))
-        count = _near(points[first:last], means, tops, spreads, near)
-        for i in range(first, last):
-            total += weights[i] * _point(points[i], weights[i], means, tops, inverses, near[:count], terms,
-                                         assignment[i : i + 1], moments)
+    for first in range(0, points.shape[1], _BLOCK):
+        rows, columns = points[0, first : first + _BLOCK], points[1, first : first + _BLOCK]
+        own = weights[first : first + _BLOCK]
+        count = _near(rows, columns, means, tops, spreads, near, away)
+        best[:] = -np.inf
+        sums[:] = 0.0
+        for position in range(count):
+            j = near[position]
+            _logarithms(rows, columns, means[j], tops[j], inverses[j], terms[position], best,
+                        assignment[first : first + _BLOCK], j)
+        for position in range(count):
+            _powers(terms[position, : len(own)], best, sums)
+        for i in range(len(own)):
+            total += own[i] * (best[i] + np.log(sums[i]))
+            sums[i] = own[i] / sums[i]
+        for position in range(count):
+            j = near[position]
+            _add_moments(rows, columns, means[j], terms[position], sums, moments[j])
     return total / weights.sum()
 
 
 @numba.njit(cache=True)
-def _near(points, means, tops, spreads, near):
+def _near(rows, columns, means, tops, spreads, near, away):
     # Writes which Gaussians can matter to any of these points and returns how many: from the circle around the
-    # points and the largest and least standard deviation of each Gaussian.
-    top, bottom = points[:, 0].min(), points[:, 0].max()
-    left, right = points[:, 1].min(), points[:, 1].max()
+    # points and the largest and least standard deviation of each Gaussian. `away` is scratch.
+    top, bottom, left, right = rows.min(), rows.max(), columns.min(), columns.max()
     radius = 0.5 * np.hypot(bottom - top, right - left)
     row, column = 0.5 * (top + bottom), 0.5 * (left + right)
     least = -np.inf
     for j in range(len(means)):
-        far = (np.hypot(means[j, 0] - row, means[j, 1] - column) + radius) / spreads[j, 0]
+        away[j] = np.sqrt((means[j, 0] - row) ** 2 + (means[j, 1] - column) ** 2)
+        far = (away[j] + radius) / spreads[j, 0]
         least = max(least, tops[j] - 0.5 * far * far)
     count = 0
     for j in range(len(means)):
-        close = max(np.hypot(means[j, 0] - row, means[j, 1] - column) - radius, 0.0) / spreads[j, 1]
+        close = max(away[j] - radius, 0.0) / spreads[j, 1]
         if tops[j] - 0.5 * close * close >= least - _LOST:
             near[count] = j
             count += 1
@@ -208,32 +226,40 @@ def _near(points, means, tops, spreads, near):
 
 
 @numba.njit(cache=True)
-def _point(point, weight, means, tops, inverses, near, terms, assigned, moments):
-    # One point of the E step; returns its log-likelihood.
-    best = -np.inf
-    for position in range(len(near)):
-        j = near[position]
-        row, column = point[0] - means[j, 0], point[1] - means[j, 1]
-        square = (inverses[j, 0] * row + 2 * inverses[j, 1] * column) * row + inverses[j, 2] * column * column
-        terms[position] = tops[j] - 0.5 * square
-        if terms[position] > best:
-            best = terms[position]
-            assigned[0] = j
-    likelihood = 0.0
-    for position in range(len(near)):
-        gap = terms[position] - best
-        terms[position] = np.exp(gap) if gap > -_LOST else 0.0
-        likelihood += terms[position]
-    if weight > 0:
-        for position in range(len(near)):
-            if terms[position] > 0:
-                j = near[position]
-                row, column = point[0] - means[j, 0], point[1] - means[j, 1]
-                share = weight * terms[position] / likelihood
-                moments[j, 0] += share
-                moments[j, 1] += share * row
-                moments[j, 2] += share * column
-                moments[j, 3] += share * row * row
-                moments[j, 4] += share * row * column
-                moments[j, 5] += share * column * column
-    return best + np.log(likelihood)
+def _logarithms(rows, columns, mean, top, inverse, terms, best, assigned, j):
+    # The logarithm of one Gaussian's term at each point of a block, and the largest so far.
+    for i in range(len(rows)):
+        row, column = rows[i] - mean[0], columns[i] - mean[1]
+        square = (inverse[0] * row + 2 * inverse[1] * column) * row + inverse[2] * column * column
+        terms[i] = top - 0.5 * square
+        if terms[i] > best[i]:
+            best[i] = terms[i]
+            assigned[i] = j
+
+
+@numba.njit(cache=True)
+def _powers(terms, best, sums):
+    # From logarithms to terms as parts of the largest, and their sums.
+    for i in range(len(terms)):
+        terms[i] = np.exp(terms[i] - best[i])
+        sums[i] += terms[i]
+
+
+@numba.njit(fastmath={"contract", "reassoc", "nsz"}, error_model="numpy", cache=True)
+def _add_moments(rows, columns, mean, terms, factors, moments):
+    n, r, c, rr, rc, cc = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    for i in range(len(rows)):
+        row, column = rows[i] - mean[0], columns[i] - mean[1]
+        share = factors[i] * terms[i]
+        n += share
+        r += share * row
+        c += share * column
+        rr += share * row * row
+        rc += share * row * column
+        cc += share * column * column
+    moments[0] += n
+    moments[1] += r
+    moments[2] += c
+    moments[3] += rr
+    moments[4] += rc
+    moments[5] += cc
