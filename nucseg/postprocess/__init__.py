@@ -1,8 +1,15 @@
 """From maps to instances."""
 
+from nucseg.postprocess.centers import Centers, center_blobs, center_peaks
 from nucseg.postprocess.components import components
 from nucseg.postprocess.dots import points_from_map
 from nucseg.postprocess.dynamic_watershed import dynamic_watershed
+from nucseg.postprocess.expand import expand_centers, unassigned_blobs
+from nucseg.postprocess.mixture import Mixture, fit_mixture
 from nucseg.postprocess.region_growing import grow_to_boundary
+from nucseg.postprocess.split import split_instances
 
-__all__ = ["components", "dynamic_watershed", "grow_to_boundary", "points_from_map"]
+__all__ = [
+    "Centers", "Mixture", "center_blobs", "center_peaks", "components", "dynamic_watershed", "expand_centers",
+    "fit_mixture", "grow_to_boundary", "points_from_map", "split_instances", "unassigned_blobs",
+]
