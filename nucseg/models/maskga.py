@@ -94,17 +94,15 @@ class MaskGASegmentation(_MaskGANetwork):
     blocks add the encoder's features of stride 16, 8 and 4; what they return is weighed channel by channel and added
     from coarse to fine.
 
+    The last two convolutions are ``head.reduce`` (with batch normalization and ReLU, ``channels`` to half as many) and
+    ``head.out`` (to one channel). ``copy.deepcopy(network.head)`` on ``network.features(images)`` is a second head.
+
     Parameters
     ----------
     width : int
         Channels of the stem; the stages return 4, 8, 16 and 32 times as many.
     channels : int
         Channels of the aggregation, a multiple of 8.
-
-    Attributes
-    ----------
-    head : Head
-        The last two convolutions; ``copy.deepcopy(network.head)`` on ``network.features(images)`` is a second head.
 
     Raises
     ------
@@ -200,17 +198,12 @@ class MaskGANet(nn.Module):
 class Head(nn.Module):
     """The last two convolutions of the aggregation: features to logits.
 
+    ``reduce`` is a 3x3 convolution, batch normalization and ReLU, ``out`` a 3x3 convolution to one channel.
+
     Parameters
     ----------
     channels : int
         Of the features, 128 in the release; the layer between has half as many.
-
-    Attributes
-    ----------
-    reduce : torch.nn.Sequential
-        3x3 convolution, batch normalization, ReLU.
-    out : torch.nn.Conv2d
-        3x3 convolution to one channel.
     """
 
     def __init__(self, channels=128):

@@ -60,8 +60,8 @@ def segments_for(count, shape):
 def superpixel_labels(image, points, segments=None, compactness=30.0):
     """Return the superpixel label of dots (Guo et al. 2021, and its release).
 
-    The image is cut into superpixels by SLIC in Lab colors; those that hold a dot are nucleus, all others are
-    background, none is ignored.
+    The image is cut into superpixels by SLIC (Achanta et al. 2012) in Lab colors; those that hold a dot are nucleus,
+    all others are background, none is ignored.
 
     Parameters
     ----------

@@ -112,23 +112,20 @@ class MaskGA(Method):
     points; the release has no nuclei. Colors are centered and scaled by those of the training set (release: divided
     by 255), which the normalization after the first convolution undoes, but for the border of the image.
 
+    Fitting also fills ``labels``: for each stage the label maps of each training image, (2, H, W) int8, of which the
+    first is 1 on nuclei and 0 on background, the second 2 on edges, 1 on dots and 0 elsewhere.
+
     Parameters
     ----------
     config : MaskGAConfig, optional
         Settings; the published ones by default.
-
-    Attributes
-    ----------
-    labels : dict of str to list of numpy.ndarray, each of shape (2, H, W), int8
-        For each stage the labels of the training images of this training, not saved: 1 nucleus and 0 background, then
-        2 edge, 1 dot and 0 neither.
     """
 
     Config = MaskGAConfig
 
     def __init__(self, config=None):
         super().__init__(config)
-        self.labels: dict = {}
+        self.labels: dict = {}  # stage to label maps (2, H, W) int8 of the training images; not saved
 
     def fit(self, train, val, *, run_dir, fabric=None, progress=True):
         """Train on superpixels, correct the labels, and train anew.
