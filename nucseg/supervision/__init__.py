@@ -9,17 +9,20 @@ from nucseg.supervision.boundary import boundary_classes
 from nucseg.supervision.boxes import box_iou, label_boxes, pseudo_boxes
 from nucseg.supervision.chessboard import chessboard_distance
 from nucseg.supervision.clusters import ClusterReport, cluster_labels, cluster_roles, refine_roles
+from nucseg.supervision.confident_learning import corrected_labels, label_errors
 from nucseg.supervision.disks import disk_labels
 from nucseg.supervision.distance import nearest_points
 from nucseg.supervision.gaussian import extended_gaussian_mask, gaussian_weights
 from nucseg.supervision.points import box_centers, centroids, sample_points
 from nucseg.supervision.quality import LabelQuality, label_quality
 from nucseg.supervision.self_training import confident_background, merge_points
+from nucseg.supervision.superpixels import dot_edge_labels, segments_for, superpixel_labels
 from nucseg.supervision.voronoi import voronoi_cells, voronoi_edges, voronoi_labels
 
 __all__ = [
     "ClusterReport", "LabelQuality", "annotate_dots", "boundary_classes", "box_centers", "box_iou", "centroids",
-    "chessboard_distance", "cluster_labels", "cluster_roles", "confident_background", "disk_labels",
-    "extended_gaussian_mask", "gaussian_weights", "label_boxes", "label_quality", "merge_points", "nearest_points",
-    "pseudo_boxes", "refine_roles", "sample_points", "voronoi_cells", "voronoi_edges", "voronoi_labels",
+    "chessboard_distance", "cluster_labels", "cluster_roles", "confident_background", "corrected_labels",
+    "disk_labels", "dot_edge_labels", "extended_gaussian_mask", "gaussian_weights", "label_boxes", "label_errors",
+    "label_quality", "merge_points", "nearest_points", "pseudo_boxes", "refine_roles", "sample_points",
+    "segments_for", "superpixel_labels", "voronoi_cells", "voronoi_edges", "voronoi_labels",
 ]

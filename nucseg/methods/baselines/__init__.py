@@ -3,5 +3,8 @@
 from nucseg.methods.baselines.cnn3 import CNN3, CNN3Config
 from nucseg.methods.baselines.dist import DIST, DISTConfig
 from nucseg.methods.baselines.fully_supervised import FullySupervised, FullySupervisedConfig
+from nucseg.methods.baselines.maskga import MaskGA, MaskGAConfig
 
-__all__ = ["CNN3", "DIST", "CNN3Config", "DISTConfig", "FullySupervised", "FullySupervisedConfig"]
+__all__ = [
+    "CNN3", "DIST", "CNN3Config", "DISTConfig", "FullySupervised", "FullySupervisedConfig", "MaskGA", "MaskGAConfig",
+]
