@@ -3,5 +3,9 @@
 from nucseg.methods.base import Method
 from nucseg.methods.partial_points import DetectorConfig, PartialPoints, PartialPointsConfig, SegmenterConfig
 from nucseg.methods.preprocessing import Preprocessing
+from nucseg.methods.split_and_expand import ReweightingConfig, SplitAndExpand, SplitAndExpandConfig
 
-__all__ = ["DetectorConfig", "Method", "PartialPoints", "PartialPointsConfig", "Preprocessing", "SegmenterConfig"]
+__all__ = [
+    "DetectorConfig", "Method", "PartialPoints", "PartialPointsConfig", "Preprocessing", "ReweightingConfig",
+    "SegmenterConfig", "SplitAndExpand", "SplitAndExpandConfig",
+]

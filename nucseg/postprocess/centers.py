@@ -11,9 +11,9 @@ import numpy as np
 from skimage.feature import peak_local_max
 from skimage.segmentation import watershed
 
-from nucseg.arrays import as_map
 from nucseg.errors import DataError
 from nucseg.postprocess.components import components
+from nucseg.postprocess.maps import as_map
 from nucseg.supervision.points import centroids
 
 

@@ -4,11 +4,12 @@ import numpy as np
 from scipy import ndimage
 from skimage.segmentation import relabel_sequential
 
-from nucseg.arrays import as_label_map, as_map, as_points
+from nucseg.arrays import as_label_map, as_points
 from nucseg.errors import DataError
 from nucseg.metrics.contingency import ContingencyTable
 from nucseg.postprocess.centers import Centers, center_blobs
 from nucseg.postprocess.components import components
+from nucseg.postprocess.maps import as_map
 from nucseg.postprocess.pieces import largest_pieces
 from nucseg.supervision.distance import nearest_points
 

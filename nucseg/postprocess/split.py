@@ -3,10 +3,11 @@
 import numpy as np
 from skimage.segmentation import relabel_sequential
 
-from nucseg.arrays import as_label_map, as_map, as_pixels
+from nucseg.arrays import as_label_map, as_pixels
 from nucseg.errors import DataError
 from nucseg.postprocess import clumps
 from nucseg.postprocess.centers import center_blobs
+from nucseg.postprocess.maps import as_map
 from nucseg.postprocess.pieces import settle_parts
 
 _METHODS = {
