@@ -98,3 +98,12 @@ def test_two_images_of_one_name_are_refused_before_any_work(folder, pictures, tm
     with pytest.raises(DataError, match=r"spots\.labels\.tif: two images"):
         list(saved.predict_files(saved.load_method(folder), [pictures[0], pictures[0]], tmp_path / "maps"))
     assert not (tmp_path / "maps").exists()
+
+
+def test_every_method_of_the_library_is_known_by_its_name():
+    import nucseg.methods
+    from nucseg.methods import baselines
+
+    public = [getattr(place, name) for place in (nucseg.methods, baselines) for name in place.__all__]
+    methods = {m.__name__: m for m in public if isinstance(m, type) and issubclass(m, Method) and m is not Method}
+    assert methods == saved.METHODS
