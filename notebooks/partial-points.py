@@ -1022,9 +1022,9 @@ for title in dict.fromkeys(organs.columns.get_level_values(0)) if len(organs) el
     said.append(f"{title}: AJI {mean[True]['AJI']:.2f} on organs of the training images and {mean[False]['AJI']:.2f} on "
                 f"the others, there with pixel precision {mean[False]['pixel P']:.2f} and recall {mean[False]['pixel R']:.2f}")
 glue("pp-organs-say", ". ".join(said) if said else "Nothing is recorded yet")
-recalls = [organs[title]["pixel R"][~seen_organs].mean() for title in compared_rows if len(organs) and title in organs]
+recalls = [organs[title]["pixel R"][~seen_organs].mean() for title in compared_rows if title in organs]
 back = len(recalls) == 2 and recalls[1] > recalls[0] + 0.1
-glue("pp-recall-say", "Raw colors and varied stains bring the recall back." if back else "")
+glue("pp-recall-say", f"Raw colors and varied stains {'bring' if back else 'do not bring'} the recall back.")
 
 # %% [markdown]
 # {glue:text}`pp-organs-say`. High precision with low recall means that the network finds only nuclei that look like those of
