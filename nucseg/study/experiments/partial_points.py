@@ -166,19 +166,22 @@ def _short():
     """Trainings that two CPU cores finish: the same recipe, fewer epochs, validated less often."""
     brief = {"epochs": 20, "validate_every": 2}
     yield from _strategies("detection strategies, short", seeds=(0,), **brief)
-    # In so few steps a new network in each round does not catch up, and other stains are missed: here rounds go on
-    # with the network of the last, and stains vary. The learning rate is the better of both on the validation images.
+    # In so few steps a new network in each round does not catch up, and other stains are missed: here one more round
+    # goes on with the first network, and stains vary. The learning rate is the better of both on validation images.
     going_on = {**brief, "restart": False, "stain": JITTER}
     for rate in (1e-3, 1e-4):
         yield _detect("learning rate of the detector, short", f"ext-GM, {rate:g}", vary(
             SOME_DOTS, detector={**going_on, "strategy": "ext-GM", "learning_rate": rate}, normalization=None))
+    going_on |= {"rounds": 1, "learning_rate": SHORT_RATE}
     yield from _strategies("detection strategies going on, short", (0,), replace(SOME_DOTS, normalization=None),
-                           **going_on, learning_rate=SHORT_RATE)
+                           **going_on)
     half = {"epochs": 50, "validate_every": 5, "crf_epochs": 10}
     jitter, raw = {**half, "stain": JITTER}, {"normalization": None}
     for name, config, ratio in (
         ("10 %", vary(SOME_DOTS, detector=brief, segmenter=half), 0.1),
         ("10 %, stain jitter", vary(SOME_DOTS, detector=brief, segmenter=jitter), 0.1),
+        ("10 %, stain jitter, raw colors, 25 + 5 epochs",
+         vary(SOME_DOTS, detector=going_on, segmenter={**jitter, "epochs": 25, "crf_epochs": 5}, **raw), 0.1),
         ("GT points", vary(ALL_DOTS, segmenter=half), 1.0),
         ("GT points, exchanged cluster roles", vary(ALL_DOTS, segmenter={**half, "exchange_roles": True}), 1.0),
         ("GT points, raw colors", vary(ALL_DOTS, segmenter=half, **raw), 1.0),
