@@ -7,7 +7,6 @@ border of the image is never an edge, and any number of dots is allowed, none in
 from nucseg.supervision.annotate import annotate_dots
 from nucseg.supervision.boundary import boundary_classes
 from nucseg.supervision.boxes import box_iou, label_boxes, pseudo_boxes
-from nucseg.supervision.centers import center_squares
 from nucseg.supervision.chessboard import chessboard_distance
 from nucseg.supervision.clusters import ClusterReport, cluster_labels, cluster_roles, refine_roles
 from nucseg.supervision.confident_learning import corrected_labels, label_errors
@@ -21,8 +20,8 @@ from nucseg.supervision.superpixels import dot_edge_labels, segments_for, superp
 from nucseg.supervision.voronoi import voronoi_cells, voronoi_edges, voronoi_labels
 
 __all__ = [
-    "ClusterReport", "LabelQuality", "annotate_dots", "boundary_classes", "box_centers", "box_iou", "center_squares",
-    "centroids", "chessboard_distance", "cluster_labels", "cluster_roles", "confident_background", "corrected_labels",
+    "ClusterReport", "LabelQuality", "annotate_dots", "boundary_classes", "box_centers", "box_iou", "centroids",
+    "chessboard_distance", "cluster_labels", "cluster_roles", "confident_background", "corrected_labels",
     "disk_labels", "dot_edge_labels", "extended_gaussian_mask", "gaussian_weights", "label_boxes", "label_errors",
     "label_quality", "merge_points", "nearest_points", "pseudo_boxes", "refine_roles", "sample_points",
     "segments_for", "superpixel_labels", "voronoi_cells", "voronoi_edges", "voronoi_labels",

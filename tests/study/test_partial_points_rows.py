@@ -130,11 +130,11 @@ def test_notes_of_a_measurement_reach_the_record(monkeypatch, tmp_path, tiny):
     def measure(dataset, row):
         for sample in dataset:
             yield sample.id, {"size": float(np.size(sample.labels))}
-        return {"device": "cuda", "training": {"stage": {"best_epoch": 3}}}
+        return {"device": "cuda", "training": {"stage": {"best_epoch": 3, "seconds": 2.0}}}
 
     row = experiment.Row("x", "y", "monuseg", "test", "masks", measure)
     monkeypatch.setattr(experiment, "load_dataset", lambda *a, **k: tiny)
     monkeypatch.setattr(experiment, "runs_folder", lambda slug: tmp_path)
     record = experiment.run_row("partial-points", row, "quick")
     assert record["device"] == "cuda"
-    assert record["notes"] == {"training": {"stage": {"best_epoch": 3}}}
+    assert record["notes"] == {"training": {"stage": {"best_epoch": 3, "seconds": 2.0}}}

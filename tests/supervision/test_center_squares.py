@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nucseg.errors import DataError
-from nucseg.supervision import center_squares
+from nucseg.supervision.centers import center_squares
 
 
 @settings(max_examples=40, deadline=None)
