@@ -349,7 +349,7 @@ glue("pp-masks", viz.show_panels(
 # {glue:text}`pp-ignored-last:.0f` % do. The closer the second number is to 100, the more the gray that is left *is* the
 # missing nuclei.
 #
-# The last column shows the price. {eq}`eq-pp-mse` divides by the number of pixels, and there are many more of them now: the
+# The last column shows the price. The loss {eq}`eq-pp-mse` divides by the number of pixels, and there are many more of them now: the
 # bumps carry {glue:text}`pp-weight-first:.0f` % of the weight in round 0 and {glue:text}`pp-weight-last:.0f` % in the last
 # round. A network that begins anew in each round therefore needs more steps for the same peaks; with too few it answers "no"
 # everywhere, as [short runs from random weights](pp-scratch) show.
@@ -622,7 +622,7 @@ glue("pp-lattice-range", f"{recorded.gradient_ratio.min():.2f} to {recorded.grad
 # On the training images of MoNuSeg, the gradient on the lattice is {glue:text}`pp-lattice` of the exact one at the published
 # widths, and {glue:text}`pp-lattice-range` of it at three pairs of widths. So a published $\beta$ means less on the lattice
 # than here, and with `crf_gradient=2` our dense CRF pulls harder than the release's. A factor of 1.2 makes both equally
-# strong; the rows with that factor stand [below](pp-fine-tuning). Now vary one number at a time around the published best:
+# strong; rows with that factor are declared [below](pp-fine-tuning). Now vary one number at a time around the published best:
 
 # %%
 plain = pd.DataFrame({0: mean_scores(by_share[0.5])}).T
@@ -993,7 +993,7 @@ print("best F1 on validation images by learning rate:", {rate: round(score, 3) f
 print(study.not_recorded("detection strategies going on, short"))
 study.choices("detection strategies going on, short", list(study.DETECTION))
 
-# %% tags=["remove-output"]
+# %% tags=["hide-input", "remove-output"]
 anew, onward = (study.our_means(name) for name in ("detection strategies, short", "detection strategies going on, short"))
 said = [f"{title}: F1 {table.f1['ext-GM']:.2f} after round 0 (ext-GM) and {table.f1['ST-bg']:.2f} after the last (ST-bg)"
         for title, table in (("New networks", anew), ("Going on, varied stains", onward))
@@ -1008,12 +1008,12 @@ glue("pp-rounds-say", ". ".join(said) if said else "Nothing is recorded yet")
 # %% tags=["hide-input"]
 compared_rows = {
     "GT points": ("segmentation", "GT points"),
-    "short, stain jitter, raw colors": ("segmentation, short", "GT points, stain jitter, raw colors"),
+    "Half the epochs, stain jitter, raw colors": ("segmentation, short", "GT points, stain jitter, raw colors"),
 }
 organs = study.by_organ(compared_rows, ("aji", "precision_pixel", "recall_pixel"))
 organs.style.format("{:.2f}", na_rep=study.NOT_RUN)
 
-# %% tags=["remove-output"]
+# %% tags=["hide-input", "remove-output"]
 said = []
 for title in dict.fromkeys(organs.columns.get_level_values(0)) if len(organs) else ():
     count = organs.index.get_level_values("test images").to_numpy()
@@ -1042,7 +1042,7 @@ print(study.not_recorded("dense CRF settings, short"))
 study.choices("dense CRF settings, short", list(study.SEGMENTATION),
               ("segmentation, short", "GT points, stain jitter, raw colors"))
 
-# %% tags=["remove-output"]
+# %% tags=["hide-input", "remove-output"]
 pairs = {
     "100 + 20 epochs, normalized colors": (("segmentation", "GT points"), ("choices in stage 2", "cross-entropy only")),
     "50 + 10 epochs, varied stains": (("segmentation, short", "GT points, stain jitter, raw colors"),

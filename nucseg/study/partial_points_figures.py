@@ -2,6 +2,7 @@
 
 import math
 import tempfile
+import textwrap
 from contextlib import contextmanager
 
 import pandas as pd
@@ -164,14 +165,16 @@ def choices(experiment, metrics, beside=None):
 
     Returns
     -------
-    pandas.DataFrame
-        Index: row; columns: the metrics by their printed names. Empty where nothing was recorded.
+    pandas.DataFrame or None
+        Index: row; columns: the metrics by their printed names. None where nothing was recorded.
     """
     table = our_means(experiment).reindex(columns=metrics)
     if beside is not None:
         first = our_means(beside[0]).reindex(columns=metrics)
         first = first[first.index == beside[1]]
         table = pd.concat([first.rename(lambda row: f"{row} ({beside[0]})"), table])
+    if table.empty:
+        return None
     return table.map("{:.4f}".format).rename(columns=NAMES).rename_axis("ours, MoNuSeg").rename_axis(None, axis=1)
 
 
@@ -186,10 +189,12 @@ def not_recorded(experiment):
     Returns
     -------
     str
+        In lines of at most 80 characters.
     """
     listed = dict.fromkeys(row.row for row in rows(SLUG) if row.experiment == experiment)
     missing = [row for row in listed if row not in our_means(experiment).index]
-    return f"Declared, not recorded yet: {'; '.join(missing)}." if missing else "All declared rows are recorded."
+    text = f"Declared, not recorded yet: {'; '.join(missing)}." if missing else "All declared rows are recorded."
+    return textwrap.fill(text, 80)
 
 
 def by_organ(wanted, metrics):
@@ -225,7 +230,7 @@ def by_organ(wanted, metrics):
         [organ, ["yes" if name in trained else "no" for name in organ], organ.map(organ.value_counts())],
         names=["organ", "in training", "test images"],
     )
-    means = images.set_index(index).groupby(level=[0, 1, 2]).mean()
+    means = images.set_index(index).groupby(level=[0, 1, 2]).mean().rename_axis([None, None], axis=1)
     return means.sort_index(level=["in training", "organ"], ascending=[False, True])
 
 
