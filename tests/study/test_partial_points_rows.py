@@ -17,7 +17,7 @@ from nucseg.study.experiments import partial_points as declared
 from nucseg.study.measures import partial_points as measures
 from nucseg.study.measures.baselines import measure_baseline
 from nucseg.study.measures.dense_crf import measure_lattice
-from nucseg.study.tables import published
+from nucseg.study.tables import published, runs
 
 ROWS = declared.ROWS
 SMALL = AugmentConfig(crop=64)
@@ -72,6 +72,13 @@ def test_every_config_can_be_built_and_survives_json():
 def test_published_settings_are_the_defaults_of_the_config():
     row = next(r for r in ROWS if (r.experiment, r.row) == ("segmentation", "10 %"))
     assert measures.build(row).config == replace(PartialPoints().config, weights=None)
+
+
+def test_the_strength_of_the_lattice_is_the_recorded_one():
+    table = runs("partial-points").query("experiment == 'strength of the lattice' and metric == 'gradient_ratio'")
+    published_widths = table[table.row == "9 px, 0.1"]
+    assert len(published_widths) == 12
+    assert pytest.approx(2 * published_widths.value.mean(), abs=0.05) == declared.ON_THE_LATTICE
 
 
 def test_rows_of_one_experiment_differ():
