@@ -150,14 +150,13 @@ def main():
     parser.add_argument("--steps", type=int, default=7, help="measured steps of each loop")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--precision", default="auto", help="of our loop: auto, 32-true or bf16-mixed")
-    parser.add_argument("--fused", action="store_true", help="let our loop step by the fused Adam")
     options = parser.parse_args()
     device = choose_device(options.device)
     precision = choose_precision(device, options.precision)
     images, maps = data(max(16, options.batch))
     patches = cut_patches([f"image {i}" for i in range(len(images))], images, maps, least=1, device=device)
     network, clock = ResNet34UNet(2).to(device), Clock(device)
-    settings = {"lr": 1e-4, "betas": (0.9, 0.99), "weight_decay": 1e-4, "fused": options.fused or None}
+    settings = {"lr": 1e-4, "betas": (0.9, 0.99), "weight_decay": 1e-4, "fused": True}
     fit(
         network,
         torch.optim.Adam(network.parameters(), **settings),

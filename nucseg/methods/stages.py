@@ -3,6 +3,7 @@
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -90,13 +91,18 @@ def unet(classes, weights, initial, seed, *names):
     """
     if weights is not None and initial is not None:
         raise DataError(f"a network starts from {weights} weights or from {initial}, not from both")
-    torch.manual_seed(stage_seed(seed, "network", *names))
-    network = ResNet34UNet(classes, weights)
+    network = seeded(partial(ResNet34UNet, classes, weights), seed, *names)
     if initial is not None:
         from nucseg.methods.self_supervised import load_pretrained
 
         load_pretrained(network, initial)
     return network
+
+
+def seeded(build, seed, *names):
+    """Return ``build()``, a network whose random weights follow from a seed and names."""
+    torch.manual_seed(stage_seed(seed, "network", *names))
+    return build()
 
 
 def stage_seed(seed, *names):
@@ -107,7 +113,7 @@ def stage_seed(seed, *names):
 def adam(network, config):
     """Return the optimizer of Qu et al. (2020, sec. V-B) with the rates of a config."""
     return torch.optim.Adam(
-        network.parameters(), config.learning_rate, betas=config.betas, weight_decay=config.weight_decay
+        network.parameters(), config.learning_rate, betas=config.betas, weight_decay=config.weight_decay, fused=True
     )
 
 

@@ -3,7 +3,7 @@
 import copy
 
 from nucseg.errors import DataError
-from nucseg.models.unet import MIN_SIZE, ResNet34UNet
+from nucseg.models.unet import ResNet34UNet
 
 
 class TwoHeadUNet(ResNet34UNet):
@@ -52,21 +52,12 @@ class TwoHeadUNet(ResNet34UNet):
         DataError
             Not four axes, not three channels, too small, or factors of another shape than the stem's output.
         """
-        if images.ndim != 4 or images.shape[1] != 3 or min(images.shape[2:]) < MIN_SIZE:
-            raise DataError(
-                f"images: expected shape (B, 3, H, W) with H and W at least {MIN_SIZE}, got {tuple(images.shape)}"
-            )
-        c1 = self.c1(images)
+        c1 = self.stem(images)
         if stem_weights is not None:
             if stem_weights.shape != c1.shape:
                 raise DataError(f"stem_weights: expected shape {tuple(c1.shape)}, got {tuple(stem_weights.shape)}")
             c1 = c1 * stem_weights
-        c2 = self.c2(c1)
-        c3 = self.c3(c2)
-        c4 = self.c4(c3)
-        features = self.u5(self.c5(c4), c4)
-        features = self.u6(features, c3)
-        features = self.u7(features, c2)
+        features = self.features(c1)
         height, width = images.shape[2:]
         nucleus = self.out(self.u8(features, c1))[..., :height, :width]
         return nucleus, self.center_out(self.center_u8(features, c1))[..., :height, :width]

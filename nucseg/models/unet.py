@@ -83,19 +83,23 @@ class ResNet34UNet(nn.Module):
         DataError
             Not four axes, not three channels, or too small.
         """
+        c1 = self.stem(images)
+        return self.out(self.u8(self.features(c1), c1))[..., : images.shape[2], : images.shape[3]]
+
+    def stem(self, images):
+        """Return the output of ``c1``, (B, 64, ceil(H / 2), ceil(W / 2)); arguments and errors as in forward."""
         if images.ndim != 4 or images.shape[1] != 3 or min(images.shape[2:]) < MIN_SIZE:
             raise DataError(
                 f"images: expected shape (B, 3, H, W) with H and W at least {MIN_SIZE}, got {tuple(images.shape)}"
             )
-        c1 = self.c1(images)
+        return self.c1(images)
+
+    def features(self, c1):
+        """Return the output of ``u7``, 64 channels at a quarter of the size of the images, from that of ``c1``."""
         c2 = self.c2(c1)
         c3 = self.c3(c2)
         c4 = self.c4(c3)
-        features = self.u5(self.c5(c4), c4)
-        features = self.u6(features, c3)
-        features = self.u7(features, c2)
-        features = self.u8(features, c1)
-        return self.out(features)[..., : images.shape[2], : images.shape[3]]
+        return self.u7(self.u6(self.u5(self.c5(c4), c4), c3), c2)
 
 
 class _UpBlock(nn.Module):

@@ -13,7 +13,7 @@ from nucseg.engine import fit
 from nucseg.errors import DataError
 from nucseg.methods.base import Method
 from nucseg.methods.baselines.pixel_patches import BalancedBatches, PixelPatches
-from nucseg.methods.baselines.unpadded import predict_valid, seeded
+from nucseg.methods.baselines.unpadded import predict_valid
 from nucseg.methods.preprocessing import Preprocessing
 from nucseg.methods.stages import (
     Images,
@@ -22,6 +22,7 @@ from nucseg.methods.stages import (
     mean_aji,
     plain,
     require_labels,
+    seeded,
     weights_fingerprint,
 )
 from nucseg.models import PATCH, CNN3Network

@@ -14,7 +14,7 @@ from nucseg.engine import AugmentConfig, RandomBatches, StainJitterConfig, cut_p
 from nucseg.engine import fabric as default_fabric
 from nucseg.errors import DataError
 from nucseg.methods.base import Method
-from nucseg.methods.baselines.unpadded import predict_valid, seeded
+from nucseg.methods.baselines.unpadded import predict_valid
 from nucseg.methods.preprocessing import Preprocessing
 from nucseg.methods.stages import (
     Images,
@@ -23,6 +23,7 @@ from nucseg.methods.stages import (
     mean_aji,
     plain,
     require_labels,
+    seeded,
     weights_fingerprint,
 )
 from nucseg.models import MARGIN, OFFSET, SMALLEST, STEP, DistUNet

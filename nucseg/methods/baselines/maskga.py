@@ -14,7 +14,6 @@ from nucseg.errors import DataError, UnknownNameError
 from nucseg.losses import partial_l1, product_cross_entropy
 from nucseg.methods.base import Method
 from nucseg.methods.baselines.plateau import PlateauBatches
-from nucseg.methods.baselines.unpadded import seeded
 from nucseg.methods.partial_points.segmenter import instances
 from nucseg.methods.preprocessing import Preprocessing
 from nucseg.methods.stages import (
@@ -24,6 +23,7 @@ from nucseg.methods.stages import (
     mean_aji,
     plain,
     require_labels,
+    seeded,
     stage_seed,
     weights_fingerprint,
 )

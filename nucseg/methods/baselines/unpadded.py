@@ -1,18 +1,10 @@
-"""What baselines share whose networks have no padding: seeded weights, and prediction of whole images."""
+"""What baselines share whose networks have no padding: prediction of whole images."""
 
 import numpy as np
-import torch
 from torch import nn
 from torch.nn import functional as F
 
 from nucseg.engine import predict_tiled
-from nucseg.seeding import generator
-
-
-def seeded(build, seed, *names):
-    """Return ``build()``, a network whose random weights follow from a seed and names."""
-    torch.manual_seed(int(generator(seed, "network", *names).integers(2**63 - 1)))
-    return build()
 
 
 def predict_valid(network, pixels, preprocessing, margin, mode, tile, stride, batch=1):

@@ -15,7 +15,7 @@ from nucseg.methods.preprocessing import Preprocessing
 from nucseg.methods.split_and_expand.config import SplitAndExpandConfig
 from nucseg.methods.split_and_expand.reweighting import center_margin
 from nucseg.methods.split_and_expand.training import split, train_two_heads, two_maps
-from nucseg.methods.stages import Images, stage_seed
+from nucseg.methods.stages import Images, seeded
 from nucseg.models import TwoHeadUNet
 from nucseg.postprocess import expand_centers, unassigned_blobs
 
@@ -90,9 +90,9 @@ class SplitAndExpand(Method):
         self.networks, self.histories = {}, {}
         self.preprocessing = Preprocessing.learn(train, base.normalization, base.reference)
         images, held_out = Images.read(train, self.preprocessing), Images.read(val, self.preprocessing)
-        torch.manual_seed(stage_seed(self.config.seed, "network", "two heads"))
         network, history = train_two_heads(
-            images, held_out, self.preprocessing, self.config, TwoHeadUNet(base.weights), run_dir=run_dir,
+            images, held_out, self.preprocessing, self.config,
+            seeded(lambda: TwoHeadUNet(base.weights), self.config.seed, "two heads"), run_dir=run_dir,
             fabric=default_fabric() if fabric is None else fabric, progress=progress,
         )
         self.networks, self.histories = {"two heads": network}, {"two heads": history}

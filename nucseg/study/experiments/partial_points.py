@@ -149,7 +149,10 @@ def _closing_the_gap():
     for row, config, options in (
         ("stain jitter", vary(ALL_DOTS, segmenter=jitter), {}),
         ("stain jitter, cross-entropy only", vary(ALL_DOTS, segmenter={**jitter, "crf_epochs": 0}), {}),
-        ("stain jitter, raw colors", vary(ALL_DOTS, segmenter=jitter, normalization=None), {}),
+        *((f"stain jitter, raw colors{name}",
+           vary(ALL_DOTS, segmenter={**jitter, "validate_every": 5, **crf}, normalization=None), {})
+          for name, crf in (("", {}), (", cross-entropy only", {"crf_epochs": 0}),
+                            (", dense CRF as strong as on the lattice", {"crf_gradient": ON_THE_LATTICE}))),
         ("self-supervised weights", ALL_DOTS, {"pretrain": PRETRAIN}),
         ("stain jitter, self-supervised weights", vary(ALL_DOTS, segmenter=jitter), {"pretrain": PRETRAIN}),
         ("300 epochs", vary(ALL_DOTS, segmenter={"epochs": 300}), {}),
