@@ -10,7 +10,7 @@ import itertools
 import pkgutil
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from tqdm import tqdm
@@ -19,6 +19,7 @@ from nucseg.data import load_dataset
 from nucseg.errors import DataError, UnknownNameError
 from nucseg.study import experiments
 from nucseg.study.digest import library_digest
+from nucseg.study.folds import FoldChoice
 from nucseg.study.paths import results_folder, runs_folder
 from nucseg.study.records import measured, read_record, versions, write_record
 
@@ -47,6 +48,8 @@ class Row:
         Seed of the annotation draw and of all randomness.
     scheme : str, optional
         Split scheme of the dataset; None means its default.
+    fold : FoldChoice, optional
+        A round of cross-validation over these images; its test (or validation) images are measured then.
     """
 
     experiment: str
@@ -58,13 +61,14 @@ class Row:
     settings: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
     scheme: str | None = None
+    fold: FoldChoice | None = None
 
     @property
     def key(self):
-        """File name of the row's record: experiment, row, dataset, split, supervision and seed."""
+        """File name of the row's record: experiment, row, dataset, split, supervision, seed and, if any, fold."""
         parts = (self.experiment, self.row, self.dataset, self.split, self.supervision)
         words = (re.sub(r"[^a-z0-9]+", "-", part.lower()).strip("-") for part in parts)
-        return ".".join([*words, f"s{self.seed}"])
+        return ".".join([*words, f"s{self.seed}", *([self.fold.key] if self.fold else [])])
 
     def digest(self):
         """Return the fingerprint of the code that the row's numbers depend on."""
@@ -77,7 +81,16 @@ class Row:
     def describe(self):
         """Return what identifies the row and its settings, as JSON values."""
         names = ("experiment", "row", "dataset", "split", "scheme", "supervision", "seed")
-        return {**{name: getattr(self, name) for name in names}, "settings": dict(self.settings)}
+        fold = {"fold": asdict(self.fold)} if self.fold else {}
+        return {**{name: getattr(self, name) for name in names}, **fold, "settings": dict(self.settings)}
+
+    def images(self, root=None):
+        """Return the images that the row measures, as a dataset, and those it trains on, as ids of each part."""
+        whole = load_dataset(self.dataset, None if self.split == "all" else self.split, root, scheme=self.scheme)
+        if self.fold is None:
+            return whole, {}
+        parts = dict(zip(("train", "val", "test"), self.fold.of(whole)))
+        return parts[self.fold.part], {name: list(part.ids) for name, part in parts.items()}
 
 
 def chapters():
@@ -140,8 +153,8 @@ def run_row(slug, row, profile="full", *, images=None, root=None, force=False):
     """
     if profile == "full" and images is not None:
         raise DataError("the full profile runs on all images; use another profile for a part of them")
-    split = None if row.split == "all" else row.split
-    dataset = load_dataset(row.dataset, split, root, scheme=row.scheme)[:images]
+    dataset, others = row.images(root)
+    dataset = dataset[:images]
     path = record_path(slug, row, profile)
     identity = {
         **row.describe(),
@@ -159,6 +172,8 @@ def run_row(slug, row, profile="full", *, images=None, root=None, force=False):
     if set(metrics) != set(dataset.ids):
         raise DataError(f"{row.key}: measured {len(metrics)} images of {len(dataset)}")
     details = {"device": notes.pop("device", "cpu"), "versions": versions(), **({"notes": notes} if notes else {})}
+    if others:
+        details["fold_images"] = others
     if "training" in notes:
         # Of all stages, also where another row or an interrupted call trained them; ``seconds`` is this call's.
         details["training_seconds"] = round(sum(stage["seconds"] for stage in notes["training"].values()), 1)

@@ -133,22 +133,39 @@ class SplitAndExpand(Method):
         baseline, divided, blobs = split(maps["nucleus"], maps["center"], self.config)
         center = np.clip(maps["center"], 0, 1)
         alone = unassigned_blobs(baseline, center, centers=blobs)
-        heat = self._explain(self.preprocessing.colors(as_image(image)), alone.blobs)
+        heat = self.explain(image, alone.blobs)
         expanded = expand_centers(
             divided, center, heat, unassigned=alone, threshold=self.config.heat_threshold,
             max_overlap=self.config.overlap, min_size=self.config.min_size,
         )
         return {"baseline": baseline, "split": divided, "expand": expanded, "relevance": heat}
 
-    def _explain(self, pixels, blobs):
-        """Return the relevance of each pixel for the given groups of center pixels, each worth 1 in all."""
+    def explain(self, image, blobs, rules=None):
+        """Return the relevance of each pixel for given groups of center pixels (Foo et al. 2022, sec. 3.3).
+
+        Parameters
+        ----------
+        image : array_like, shape (H, W, 3), uint8
+            RGB.
+        blobs : numpy.ndarray, shape (H, W), int
+            Groups of pixels, 0 = none; the relevance of each is 1 in all, divided among its pixels.
+        rules : nucseg.explain.LRPRules, optional
+            How layers hand relevance down.
+
+        Returns
+        -------
+        numpy.ndarray, shape (H, W), float32
+            Summed over colors.
+        """
+        self.require_fitted()
+        pixels = self.preprocessing.colors(as_image(image))
         network = self.networks["two heads"]
         device = next(network.parameters()).device
         areas = np.bincount(blobs.ravel())
         start = torch.from_numpy(np.where(blobs > 0, 1 / areas[blobs], 0).astype(np.float32)).to(device)
         image = torch.from_numpy(pixels.transpose(2, 0, 1).astype(np.float32) / 255).to(device)
         standardized = self.preprocessing.standardize(image[None])[0]
-        return tiled_relevance(network, standardized, start, output=center_margin).sum(0).cpu().numpy()
+        return tiled_relevance(network, standardized, start, rules=rules, output=center_margin).sum(0).cpu().numpy()
 
     def build_networks(self, names):
         """Return untrained networks for :meth:`load`; the only name is ``"two heads"``."""

@@ -1,0 +1,145 @@
+"""How rows of split and expand are measured: train both heads, or find them trained, then process their maps."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from nucseg.data import load_dataset
+from nucseg.engine import fabric
+from nucseg.explain import LRPRules
+from nucseg.methods import SplitAndExpand, SplitAndExpandConfig
+from nucseg.methods.base import config_from_dict
+from nucseg.methods.partial_points.detector import true_points
+from nucseg.methods.partial_points.segmenter import instances
+from nucseg.methods.stages import weights_fingerprint
+from nucseg.metrics import ContingencyTable, aji, detection_scores, object_dice, small_cells, small_cells_gt_driven
+from nucseg.postprocess import center_blobs, center_peaks, expand_centers, split_instances, unassigned_blobs
+from nucseg.study.measures.common import segmentation_metrics, training_notes
+from nucseg.study.measures.growth import GROWTH
+from nucseg.study.measures.memory import Memory
+from nucseg.study.paths import runs_folder
+from nucseg.supervision import annotate_dots
+
+#: Distance at which a predicted center counts as found, px.
+REACH = 6.0
+_CENTERS = {"blobs": center_blobs, "peaks": center_peaks}
+
+
+def training_folder():
+    """Return where the trainings of all rows are kept."""
+    return runs_folder("split-and-expand") / "training"
+
+
+def fitted(row, runner, progress=True):
+    """Return the method of a row, trained on its fold with all dots, now or earlier."""
+    config = config_from_dict(SplitAndExpandConfig, row.settings["config"])
+    train, val, _ = row.fold.of(load_dataset(row.dataset))
+    method = SplitAndExpand(replace(config, seed=row.seed))
+    return method.fit(annotate_dots(train), val, run_dir=training_folder(), fabric=runner, progress=progress)
+
+
+class Steps:
+    """The three steps of prediction with every choice open, and maps and relevance kept.
+
+    Parameters
+    ----------
+    method : SplitAndExpand
+        Fitted.
+    folder : path-like
+        Keeps maps and relevance, because many rows share a training.
+    """
+
+    def __init__(self, method, folder):
+        (self.network,) = method.networks.values()
+        self.method, self.memory, self.weights = method, Memory(folder), weights_fingerprint(self.network)
+
+    def maps(self, sample):
+        """Return the probability maps ``nucleus`` and ``center`` of a sample, (H, W) float32."""
+        return self.memory.recall(lambda: self.method.predict_maps(sample.image), self.weights, sample.image)
+
+    def heat(self, sample, blobs, kind, rules):
+        """Return the heatmap of given groups of center pixels by one of :data:`GROWTH`, (H, W) float."""
+        def compute():
+            return {"heat": GROWTH[kind](self.method, sample.image, blobs, self.maps(sample), LRPRules(**rules))}
+
+        return self.memory.recall(compute, self.weights, sample.image, blobs, kind, rules)["heat"]
+
+    def objects(self, sample, *, centers=None, clustering="gmm", floor=None, unassigned="point", grow="relevance",
+                rules=None, expand=None):
+        """Return the instance maps of all steps and the centers.
+
+        Parameters
+        ----------
+        sample : nucseg.data.Sample
+            The image.
+        centers : mapping, optional
+            ``rule`` ("blobs" or "peaks") and its arguments; the method's blobs by default.
+        clustering, floor : str, float
+            Of :func:`nucseg.postprocess.split_instances`.
+        unassigned : str
+            Rule of :func:`nucseg.postprocess.unassigned_blobs`.
+        grow : str
+            Where the heat comes from, one of :data:`GROWTH`.
+        rules : mapping, optional
+            Of :class:`nucseg.explain.LRPRules`.
+        expand : mapping, optional
+            Arguments of :func:`nucseg.postprocess.expand_centers`.
+
+        Returns
+        -------
+        dict of str to numpy.ndarray
+            ``baseline``, ``split`` and ``expand``, (H, W) int32.
+        nucseg.postprocess.Centers
+        """
+        config, maps = self.method.config, self.maps(sample)
+        center = np.clip(maps["center"], 0, 1)
+        own = {"rule": "blobs", "threshold": config.center_threshold, "min_size": config.center_min_size}
+        own = dict(centers or own)
+        found = _CENTERS[own.pop("rule")](center, **own)
+        baseline = instances(maps["nucleus"], config.min_size)
+        divided = split_instances(baseline, center, centers=found.points, method=clustering,
+                                  floor=config.floor if floor is None else floor, min_size=config.min_size)
+        alone = unassigned_blobs(baseline, center, centers=found, rule=unassigned)
+        options = {"threshold": config.heat_threshold, "max_overlap": config.overlap, "min_size": config.min_size}
+        heat = self.heat(sample, alone.blobs, grow, rules or {})
+        expanded = expand_centers(divided, center, heat, unassigned=alone, **{**options, **(expand or {})})
+        return {"baseline": baseline, "split": divided, "expand": expanded}, found
+
+
+def instance_metrics(gt, pred):
+    """Return the metrics of nuclei of all sizes and of small ones, as a dict of float (Foo et al. 2022, table 1)."""
+    table = ContingencyTable.from_labels(gt, pred)
+    literal, driven = small_cells(table), small_cells_gt_driven(table)
+    return {
+        **segmentation_metrics(gt, pred), "aji_small": aji(literal), "object_dice_small": object_dice(literal),
+        "aji_small_gt": aji(driven), "object_dice_small_gt": object_dice(driven),
+    }
+
+
+def added_metrics(gt, before, after):
+    """Return how many nuclei Expand added, their mean area in px, and the share of them that lies on nuclei."""
+    numbers, areas = np.unique(after[after > before.max()], return_counts=True)
+    on_nuclei = np.bincount(after[gt > 0], minlength=after.max() + 1)[numbers]
+    nothing = not len(numbers)
+    return {
+        "added": len(numbers), "added_area": np.nan if nothing else areas.mean(),
+        "added_true": np.nan if nothing else (2 * on_nuclei > areas).mean(),
+    }
+
+
+def measure_steps(dataset, row):
+    """Train the row's fold, then yield the metrics of one step on each image, and those of the centers."""
+    runner = fabric()
+    method = fitted(row, runner)
+    steps, output = Steps(method, training_folder() / "maps"), row.settings["output"]
+    for sample in dataset:
+        objects, centers = steps.objects(sample, **row.settings.get("steps", {}))
+        scores = detection_scores(true_points(sample), centers.points, REACH)
+        areas = np.bincount(centers.blobs.ravel())[1:]
+        yield sample.id, {
+            **instance_metrics(sample.labels, objects[output]),
+            "center_precision": scores.precision, "center_recall": scores.recall, "center_f1": scores.f1,
+            "center_area": np.median(areas) if len(areas) else np.nan,
+            **(added_metrics(sample.labels, objects["split"], objects["expand"]) if output == "expand" else {}),
+        }
+    return training_notes(method, runner)
