@@ -6,7 +6,7 @@ from scipy import ndimage
 from nucseg.methods.partial_points.detector import true_points
 from nucseg.postprocess import components, split_instances
 from nucseg.seeding import generator
-from nucseg.study.measures.split_and_expand import instance_metrics
+from nucseg.study.measures.instances import instance_metrics
 
 
 def damaged(points, shape, rng, moved=0.0, missed=0.0, spurious=0.0):

@@ -12,10 +12,11 @@ from nucseg.methods.base import config_from_dict
 from nucseg.methods.partial_points.detector import true_points
 from nucseg.methods.partial_points.segmenter import instances
 from nucseg.methods.stages import weights_fingerprint
-from nucseg.metrics import ContingencyTable, aji, detection_scores, object_dice, small_cells, small_cells_gt_driven
+from nucseg.metrics import detection_scores
 from nucseg.postprocess import center_blobs, center_peaks, expand_centers, split_instances, unassigned_blobs
-from nucseg.study.measures.common import segmentation_metrics, training_notes
+from nucseg.study.measures.common import training_notes
 from nucseg.study.measures.growth import GROWTH
+from nucseg.study.measures.instances import added_metrics, instance_metrics
 from nucseg.study.measures.memory import Memory
 from nucseg.study.paths import runs_folder
 from nucseg.supervision import annotate_dots
@@ -104,27 +105,6 @@ class Steps:
         heat = self.heat(sample, alone.blobs, grow, rules or {})
         expanded = expand_centers(divided, center, heat, unassigned=alone, **{**options, **(expand or {})})
         return {"baseline": baseline, "split": divided, "expand": expanded}, found
-
-
-def instance_metrics(gt, pred):
-    """Return the metrics of nuclei of all sizes and of small ones, as a dict of float (Foo et al. 2022, table 1)."""
-    table = ContingencyTable.from_labels(gt, pred)
-    literal, driven = small_cells(table), small_cells_gt_driven(table)
-    return {
-        **segmentation_metrics(gt, pred), "aji_small": aji(literal), "object_dice_small": object_dice(literal),
-        "aji_small_gt": aji(driven), "object_dice_small_gt": object_dice(driven),
-    }
-
-
-def added_metrics(gt, before, after):
-    """Return how many nuclei Expand added, their mean area in px, and the share of them that lies on nuclei."""
-    numbers, areas = np.unique(after[after > before.max()], return_counts=True)
-    on_nuclei = np.bincount(after[gt > 0], minlength=after.max() + 1)[numbers]
-    nothing = not len(numbers)
-    return {
-        "added": len(numbers), "added_area": np.nan if nothing else areas.mean(),
-        "added_true": np.nan if nothing else (2 * on_nuclei > areas).mean(),
-    }
 
 
 def measure_steps(dataset, row):
