@@ -93,6 +93,7 @@ from nucseg.methods.baselines import FullySupervised, FullySupervisedConfig
 from nucseg.methods.partial_points import STRATEGIES, weak_labels
 from nucseg.methods.partial_points.detector import probability
 from nucseg.postprocess import components, points_from_map
+from nucseg.study import live
 from nucseg.study import partial_points_figures as study
 from nucseg.study.chapter import glue, settings
 from nucseg.study.experiment import rows as declared
@@ -114,7 +115,7 @@ viz.use_style()
 logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
 name = chosen.dataset if chosen.dataset in available() else "synthetic-he"
 splits = zip(("train", "val", "test"), chosen.images, (chosen.sides[0], *[chosen.sides[1]] * 2))
-train, val, test = (study.windows(name, split, count, side) for split, count, side in splits)
+train, val, test = (live.windows(name, split, count, side) for split, count, side in splits)
 runner = fabric()
 MICROMETERS, VIEW = 0.25, 180  # per px at 40x; side of the part that pictures show, px
 where = f"{'Quick' if profile == 'quick' else 'Full'} run, {'synthetic' if name == 'synthetic-he' else 'real'} tissue"
@@ -179,7 +180,7 @@ glue("pp-size", f"{len(train)} training images of at most {chosen.sides[0]} px, 
 
 # %%
 place = ExitStack()
-folder = place.enter_context(study.workplace(profile))
+folder = place.enter_context(live.workplace("partial-points", profile))
 method = fitted(config, chosen.ratio)
 few = sup.annotate_dots(train, chosen.ratio, seed)
 first = max(range(len(train)), key=lambda k: len(few[k].points))  # the training image with most dots
@@ -511,7 +512,7 @@ print(f"{float(by_hand):.4f} from the two pixels that have a label")
 
 # %%
 place.close()
-folder = place.enter_context(study.workplace(profile))
+folder = place.enter_context(live.workplace("partial-points", profile))
 all_dots, by_share = replace(config, detector=None), {}
 for share in chosen.shares:
     one = replace(all_dots, segmenter=replace(segmenter, voronoi_share=share, crf_epochs=0))
@@ -794,7 +795,7 @@ glue("pp-curves", figure)
 per_image = study.image_scores([*(f"{100 * share:g} %" for share in (0.05, 0.1, 0.25, 0.5)), "GT points"], "aji")
 title, pictured = "Study, MoNuSeg", "monuseg" in available() and not per_image.empty
 if pictured:
-    hard = study.difficulty(study.windows("monuseg", "test", 14, 1000), method.preprocessing.colors)
+    hard = study.difficulty(live.windows("monuseg", "test", 14, 1000), method.preprocessing.colors)
 elif per_image.empty:
     title = where
     each = {row: [metrics.aji(s.labels, p) for s, p in zip(test, by_ratio[row])] for row in rows}
@@ -1173,9 +1174,9 @@ glue("pp-clump", int(counts.max(initial=0)))
 
 # %% tags=["hide-input"]
 if "monuseg" in available() and name == "synthetic-he":
-    real = [study.windows("monuseg", split, count, side) for split, count, side in
+    real = [live.windows("monuseg", split, count, side) for split, count, side in
             (("train", 4, chosen.sides[0]), ("val", 1, chosen.sides[1]), ("test", 2, chosen.sides[1]))]
-    with study.workplace(profile) as folder:
+    with live.workplace("partial-points", profile) as folder:
         on_real = PartialPoints(all_dots).fit(
             sup.annotate_dots(real[0], 1.0, seed), real[1], run_dir=folder, fabric=runner, progress=False)
     panels = [picture for sample in real[2] for picture in (

@@ -1,23 +1,17 @@
-"""What the chapter on partial points shows: small data for live trainings, and tables and curves from the records."""
+"""What the chapter on partial points shows from the records: tables and curves."""
 
 import math
-import tempfile
-import textwrap
-from contextlib import contextmanager
+from functools import partial
 
 import pandas as pd
 
-from nucseg.data import load_dataset
 from nucseg.data.official.monuseg_table import monuseg_table
-from nucseg.data.sample import Dataset
 from nucseg.data.statistics import nucleus_background_contrast, nucleus_deviation
-from nucseg.errors import DataError
 from nucseg.study.experiment import rows
-from nucseg.study.measures.partial_points import training_folder
-from nucseg.study.paths import results_folder, runs_folder
+from nucseg.study.paths import results_folder
+from nucseg.study.recorded import means, missing
 from nucseg.study.records import read_record
 from nucseg.study.tables import published, runs, summary
-from nucseg.viz import crop
 
 SLUG = "partial-points"
 PAPER = "qu2020"
@@ -32,60 +26,8 @@ NAMES = {
 }
 NOT_RUN = "not run"
 
-
-def windows(name, split, count, side):
-    """Return the first images of a split, each cut to a window in its middle and kept in memory.
-
-    Parameters
-    ----------
-    name, split : str
-        See :func:`nucseg.data.load_dataset`.
-    count : int
-        Number of images, 1 or more; all if there are fewer.
-    side : int
-        Largest side of the window, px.
-
-    Returns
-    -------
-    nucseg.data.Dataset
-        Label ids stay as they are; nuclei at the border of a window are cut off with it.
-
-    Raises
-    ------
-    DataError
-        A count or a side below 1.
-    """
-    if count < 1 or side < 1:
-        raise DataError(f"{name}: expected at least 1 image and 1 px, got {count} and {side}")
-    whole = load_dataset(name, split)[:count]
-    samples = {}
-    for sample in whole:
-        size = tuple(min(side, length) for length in sample.image.shape[:2])
-        row, column = ((length - part) // 2 for length, part in zip(sample.image.shape, size))
-        samples[sample.id] = crop(sample, row, column, size)
-    return Dataset(whole.name, whole.ids, samples.__getitem__, whole.groups, whole.checksum)
-
-
-@contextmanager
-def workplace(profile):
-    """Yield a folder for training stages: that of the study on the full profile, else one that goes away again.
-
-    Parameters
-    ----------
-    profile : str
-        On ``"full"``, stages that the study has trained are found, and those trained here are kept for it.
-
-    Yields
-    ------
-    pathlib.Path or str
-    """
-    if profile == "full":
-        yield training_folder()
-        return
-    local = runs_folder(SLUG)
-    local.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=local, prefix=f"{profile}-") as folder:
-        yield folder
+our_means = partial(means, SLUG)
+not_recorded = partial(missing, SLUG)
 
 
 def side_by_side(experiment, metrics):
@@ -131,26 +73,6 @@ def side_by_side(experiment, metrics):
     return pd.DataFrame(list(lines.values()), index=index, columns=[*(NAMES[m] for m in metrics), "seeds"])
 
 
-def our_means(experiment):
-    """Return our recorded means of an experiment on the multi-organ images.
-
-    Parameters
-    ----------
-    experiment : str
-        As in the declared rows.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Index: row, in the order of declaration; columns: metrics. Empty where nothing was recorded.
-    """
-    table = summary(runs(SLUG))
-    table = table[(table.experiment == experiment) & (table.dataset == "monuseg")]
-    wide = table.pivot_table(index="row", columns="metric", values="mean")
-    order = dict.fromkeys(row.row for row in rows(SLUG) if row.experiment == experiment)
-    return wide.reindex([row for row in order if row in wide.index])
-
-
 def choices(experiment, metrics, beside=None):
     """Return our recorded rows of an experiment as text.
 
@@ -176,25 +98,6 @@ def choices(experiment, metrics, beside=None):
     if table.empty:
         return None
     return table.map("{:.4f}".format).rename(columns=NAMES).rename_axis("ours, MoNuSeg").rename_axis(None, axis=1)
-
-
-def not_recorded(experiment):
-    """Return a sentence that names the rows of an experiment that are declared, but not recorded.
-
-    Parameters
-    ----------
-    experiment : str
-        As in the declared rows.
-
-    Returns
-    -------
-    str
-        In lines of at most 80 characters.
-    """
-    listed = dict.fromkeys(row.row for row in rows(SLUG) if row.experiment == experiment)
-    missing = [row for row in listed if row not in our_means(experiment).index]
-    text = f"Declared, not recorded yet: {'; '.join(missing)}." if missing else "All declared rows are recorded."
-    return textwrap.fill(text, 80)
 
 
 def by_organ(wanted, metrics):

@@ -4,9 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nucseg.data import load_dataset
-from nucseg.errors import DataError
 from nucseg.study import partial_points_figures as shown
+from nucseg.study import recorded as recorded_rows
 from nucseg.study.tables import RUN_COLUMNS, published
 
 TABLE_1 = "detection strategies, 10 % of the dots"
@@ -25,7 +24,8 @@ def results(monkeypatch):
 
     def put(*lines):
         table = recorded(*lines)
-        monkeypatch.setattr(shown, "runs", lambda slug: table.astype({"value": float}))
+        for module in (shown, recorded_rows):
+            monkeypatch.setattr(module, "runs", lambda slug: table.astype({"value": float}))
 
     put()
     return put
@@ -103,28 +103,6 @@ def test_image_scores_keep_the_order_asked_for(results):
     assert table.columns.tolist() == ["5 %", "GT points"]
     assert table.loc["a"].tolist() == [0.4, 0.5]
     assert np.isnan(table.loc["b", "GT points"])
-
-
-def test_windows_lie_in_the_middle_and_whole_images_stay_whole():
-    whole = load_dataset("synthetic-he", "val")[0]
-    height, width = whole.image.shape[:2]
-    small = shown.windows("synthetic-he", "val", 1, 100)
-    top, left = (height - 100) // 2, (width - 100) // 2
-    assert np.array_equal(small[0].image, whole.image[top : top + 100, left : left + 100])
-    assert np.array_equal(small[0].labels, whole.labels[top : top + 100, left : left + 100])
-    assert np.array_equal(shown.windows("synthetic-he", "val", 1, 10_000)[0].image, whole.image)
-    with pytest.raises(DataError, match="at least 1 image"):
-        shown.windows("synthetic-he", "val", 0, 100)
-
-
-def test_the_folder_of_a_small_run_goes_away(monkeypatch, tmp_path):
-    monkeypatch.setattr(shown, "runs_folder", lambda slug: tmp_path)
-    monkeypatch.setattr(shown, "training_folder", lambda: tmp_path / "kept")
-    with shown.workplace("quick") as folder:
-        (tmp_path / folder / "weights").write_text("x")
-    assert list(tmp_path.iterdir()) == []
-    with shown.workplace("full") as folder:
-        assert folder == tmp_path / "kept"
 
 
 def test_curves_come_from_the_records_of_the_row(monkeypatch, tmp_path):
