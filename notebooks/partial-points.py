@@ -100,6 +100,7 @@ from nucseg.study.experiment import rows as declared
 from nucseg.study.measures.dense_crf import compare_kernels
 from nucseg.study.measures.partial_points import segmentation_metrics, training_notes
 from nucseg.study.pages import TOLERANCE, comparison
+from nucseg.study.recorded import NOT_RUN
 from nucseg.study.tables import published
 
 # %% tags=["hide-input"]
@@ -1014,7 +1015,7 @@ compared_rows = {
     "Half the epochs, stain jitter, raw colors": ("segmentation, short", "GT points, stain jitter, raw colors"),
 }
 organs = study.by_organ(compared_rows, ("aji", "precision_pixel", "recall_pixel"))
-organs.style.format("{:.2f}", na_rep=study.NOT_RUN)
+organs.style.format("{:.2f}", na_rep=NOT_RUN)
 
 # %% tags=["hide-input", "remove-output"]
 said = []

@@ -1,17 +1,16 @@
 """What the chapter on partial points shows from the records: tables and curves."""
 
-import math
 from functools import partial
 
 import pandas as pd
 
 from nucseg.data.official.monuseg_table import monuseg_table
 from nucseg.data.statistics import nucleus_background_contrast, nucleus_deviation
-from nucseg.study.experiment import rows
 from nucseg.study.paths import results_folder
 from nucseg.study.recorded import means, missing
+from nucseg.study.recorded import side_by_side as beside_paper
 from nucseg.study.records import read_record
-from nucseg.study.tables import published, runs, summary
+from nucseg.study.tables import runs
 
 SLUG = "partial-points"
 PAPER = "qu2020"
@@ -24,53 +23,14 @@ NAMES = {
     "object_dice": "object Dice", "aji": "AJI",
     "monuseg": "Multi-Organ", "lc": "Lung Cancer (private)", "tnbc": "TNBC",
 }
-NOT_RUN = "not run"
 
 our_means = partial(means, SLUG)
 not_recorded = partial(missing, SLUG)
 
 
 def side_by_side(experiment, metrics):
-    """Return a published table with our means below each line.
-
-    Parameters
-    ----------
-    experiment : str
-        As in ``results/paper.csv`` and in the declared rows.
-    metrics : sequence of str
-        Columns, in this order.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Index: images, row, and who ("paper", "ours", and "ours, short" where the shorter training of the same row
-        was recorded); columns: the metrics by their printed names, as text with the spread over draws or seeds, and
-        ``seeds``. Rows that are declared but not recorded read "not run"; lines of the paper on images that were
-        never released stand alone.
-    """
-    reference = _values(published(PAPER, experiment), "value", "spread")
-    ours = summary(runs(SLUG))
-    recorded = _values(ours[ours.experiment == experiment], "mean", "sd_seeds")
-    brief = ours[ours.experiment == f"{experiment.split(',')[0]}, short"]
-    brief = _values(brief, "mean", "sd_seeds")
-    seeds = ours[ours.experiment == experiment].groupby(["dataset", "row"])["seeds"].max().to_dict()
-    declared = [(row.dataset, row.row) for row in rows(SLUG) if row.experiment == experiment]
-    keys = list(dict.fromkeys([*(key[:2] for key in reference), *declared]))
-    sets = sorted(dict.fromkeys(dataset for dataset, _ in keys), key=lambda dataset: dataset == "lc")
-    keys.sort(key=lambda key: sets.index(key[0]))
-    lines = {}
-    for dataset, row in keys:
-        name = (NAMES.get(dataset, dataset), row)
-        for who, values, needed in (
-            ("paper", reference, False), ("ours", recorded, (dataset, row) in declared), ("ours, short", brief, False),
-        ):
-            texts = [_text(metric, *values.get((dataset, row, metric), (math.nan, math.nan))) for metric in metrics]
-            if any(texts) or needed:
-                blank = "" if any(texts) else NOT_RUN
-                count = str(seeds.get((dataset, row), "")) if who == "ours" else ""
-                lines[*name, who] = [*(text or blank for text in texts), count]
-    index = pd.MultiIndex.from_tuples(lines, names=["images", "row", ""])
-    return pd.DataFrame(list(lines.values()), index=index, columns=[*(NAMES[m] for m in metrics), "seeds"])
+    """Return a published table with our means below each line; see :func:`nucseg.study.recorded.side_by_side`."""
+    return beside_paper(SLUG, PAPER, experiment, metrics, NAMES, last="lc")
 
 
 def choices(experiment, metrics, beside=None):
@@ -224,17 +184,3 @@ def recorded_training(experiment, row):
         if (record.get("experiment"), record.get("row")) == (experiment, row):
             found[record["seed"]] = record.get("notes", {}).get("training", {})
     return {seed: curves for seed, curves in sorted(found.items()) if curves}
-
-
-def _values(table, value, spread):
-    """Return {(dataset, row, metric): (value, spread)}."""
-    columns = (table[name] for name in ("dataset", "row", "metric", value, spread))
-    return {(dataset, row, metric): (number, width) for dataset, row, metric, number, width in zip(*columns)}
-
-
-def _text(metric, value, spread):
-    """Return a value as text: pixels with two decimals, shares with four; nothing for no value."""
-    if math.isnan(value):
-        return ""
-    digits = 2 if metric.endswith("_d") else 4
-    return f"{value:.{digits}f}" + ("" if math.isnan(spread) else f" ± {spread:.{digits}f}")

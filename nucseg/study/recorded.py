@@ -1,9 +1,14 @@
-"""What chapters show of their records: means by row, and which rows are missing."""
+"""What chapters show of their records: means by row, published tables with them, and which rows are missing."""
 
+import math
 import textwrap
 
+import pandas as pd
+
 from nucseg.study.experiment import rows
-from nucseg.study.tables import runs, summary
+from nucseg.study.tables import published, runs, summary
+
+NOT_RUN = "not run"
 
 
 def means(slug, experiment, dataset="monuseg"):
@@ -52,3 +57,68 @@ def missing(slug, experiment, dataset="monuseg"):
     absent = [row for row in listed if row not in means(slug, experiment, dataset).index]
     text = f"Declared, not recorded yet: {'; '.join(absent)}." if absent else "All declared rows are recorded."
     return textwrap.fill(text, 80)
+
+
+def side_by_side(slug, paper, experiment, metrics, names, *, counted="seeds", last=None):
+    """Return a published table with our means below each line.
+
+    Parameters
+    ----------
+    slug, paper : str
+        The chapter, and the paper as in ``results/paper.csv``.
+    experiment : str
+        As in ``results/paper.csv`` and in the declared rows.
+    metrics : sequence of str
+        Columns, in this order.
+    names : mapping of str to str
+        Printed names of metrics and datasets.
+    counted : {"seeds", "images"}
+        What the last column counts in our rows.
+    last : str, optional
+        Dataset whose lines come last.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Index: images, row, and who ("paper", "ours", and "ours, short" where the shorter training of the same row
+        was recorded); columns: the metrics by their printed names, as text with the spread over draws or seeds, and
+        `counted`. Rows that are declared but not recorded read "not run"; lines of the paper on images that were
+        never released stand alone.
+    """
+    reference = _values(published(paper, experiment), "value", "spread")
+    ours = summary(runs(slug))
+    full, brief = (ours[ours.experiment == name] for name in (experiment, f"{experiment.split(',')[0]}, short"))
+    declared = [(row.dataset, row.row) for row in rows(slug) if row.experiment == experiment]
+    keys = list(dict.fromkeys([*(key[:2] for key in reference), *declared]))
+    sets = sorted(dict.fromkeys(dataset for dataset, _ in keys), key=lambda dataset: dataset == last)
+    keys.sort(key=lambda key: sets.index(key[0]))
+    lines = {}
+    for dataset, row in keys:
+        for who, part, values in (("paper", None, reference), ("ours", full, _values(full, "mean", "sd_seeds")),
+                                  ("ours, short", brief, _values(brief, "mean", "sd_seeds"))):
+            texts = [_text(metric, *values.get((dataset, row, metric), (math.nan, math.nan))) for metric in metrics]
+            if any(texts) or (who == "ours" and (dataset, row) in declared):
+                blank = "" if any(texts) else NOT_RUN
+                count = "" if part is None else _count(part, dataset, row, counted)
+                lines[names.get(dataset, dataset), row, who] = [*(text or blank for text in texts), count]
+    index = pd.MultiIndex.from_tuples(lines, names=["images", "row", ""])
+    return pd.DataFrame(list(lines.values()), index=index, columns=[*(names[m] for m in metrics), counted])
+
+
+def _count(table, dataset, row, counted):
+    own = table[(table.dataset == dataset) & (table.row == row)][counted]
+    return str(int(own.max())) if len(own) else ""
+
+
+def _values(table, value, spread):
+    """Return {(dataset, row, metric): (value, spread)}."""
+    columns = (table[name] for name in ("dataset", "row", "metric", value, spread))
+    return {(dataset, row, metric): (number, width) for dataset, row, metric, number, width in zip(*columns)}
+
+
+def _text(metric, value, spread):
+    """Return a value as text: pixels with two decimals, shares with four; nothing for no value."""
+    if math.isnan(value):
+        return ""
+    digits = 2 if metric.endswith("_d") else 4
+    return f"{value:.{digits}f}" + ("" if math.isnan(spread) else f" ± {spread:.{digits}f}")
