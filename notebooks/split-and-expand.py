@@ -8,7 +8,7 @@
 #
 # A network that learns from dots paints nuclei well and counts them badly: neighbors come out as one object, small nuclei do
 # not come out at all. Can both be mended *after* the prediction, without any new annotation? The article gives the network a
-# second output that only points at centers, and lets it do two things: divide what holds several centers, and grow what
+# second output, a {term}`center head`, that only points at centers, and lets it do two things: divide what holds several centers, and grow what
 # holds none.
 #
 # ```{glue:figure} se-success
@@ -300,7 +300,7 @@ pd.DataFrame.from_dict(lines, orient="index").rename_axis(f"centers within 6 px;
 # (se-split)=
 # ## Split: a mixture in every clump
 #
-# An object with $k \ge 2$ centers is a clump. All its pixels $x_i$ are described by a mixture of $k$ Gaussians with shares $\pi_j$,
+# An object with $k \ge 2$ centers is a {term}`clump`. All its pixels $x_i$ are described by a mixture of $k$ Gaussians ({term}`GMM`) with shares $\pi_j$,
 # means $\mu_j$ and covariances $\Sigma_j$. A pixel counts as much as its value $w_i$ in the map of centers. The article names the
 # model; EM for weighted points is
 #
@@ -568,7 +568,7 @@ table.rename_axis(f"one test image; {where}").style.format(precision=3, na_rep="
 # (se-reweighting)=
 # ## Features that speak for centers
 #
-# Squares are rare, so the head learns to say no. The *feature re-weighting loss* uses LRP against this, during training. After the first
+# Squares are rare, so the head learns to say no. The {term}`feature re-weighting` loss uses LRP against this, during training. After the first
 # pass, relevance is handed from the center head back to the features $f_l$ of the first layer, and (eq. 1)
 #
 # ```{math}

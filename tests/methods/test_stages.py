@@ -156,3 +156,25 @@ def test_plain_settings_equal_themselves_after_json():
     settings = plain({"pair": (1, 2.5), "inner": {"deep": ((1,),)}, "none": None})
     assert settings == {"pair": [1, 2.5], "inner": {"deep": [[1]]}, "none": None}
     assert json.loads(json.dumps(settings)) == settings
+
+
+def test_the_fused_step_is_that_of_plain_adam():
+    config = SegmenterConfig(learning_rate=1e-2)
+    images = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    weights = []
+    for build in (adam, plain_adam):
+        torch.manual_seed(0)
+        network = TinyNet(2)
+        optimizer = build(network, config)
+        for _ in range(20):
+            optimizer.zero_grad()
+            network(images).square().mean().backward()
+            optimizer.step()
+        weights.append(torch.cat([p.detach().flatten() for p in network.parameters()]))
+    torch.testing.assert_close(*weights, rtol=1e-4, atol=1e-5)
+
+
+def plain_adam(network, config):
+    """The same optimizer, stepping parameter by parameter."""
+    return torch.optim.Adam(network.parameters(), config.learning_rate, betas=config.betas,
+                            weight_decay=config.weight_decay, fused=False, foreach=False)
