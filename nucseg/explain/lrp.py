@@ -1,8 +1,9 @@
 """Layer-wise relevance propagation through convolutional networks, in one backward pass per batch.
 
 The layers may be convolutions, transposed ones too, batch norms, ReLU, dropout, bilinear ``Upsample``, max-pooling,
-residual blocks of torchvision (elsewhere ``zennit.layer.Sum``), concatenation, slices and mirrored borders. Anything
-else between the images and the explained output is refused.
+residual blocks of torchvision (elsewhere :class:`nucseg.models.Add`), :class:`nucseg.models.Scale`, whose factors get
+nothing, concatenation, slices and mirrored borders. Anything else between the images and the explained output is
+refused.
 
 The network runs once more, in the modes it is in, as a replica that shares its weights: its gradients, running
 statistics, hooks and modes stay as they are, and so do the random generators. In training mode batch norms therefore

@@ -208,7 +208,7 @@ class Trace:
                 operation = type(node).__name__.removesuffix("0")
                 raise DataError(
                     f"network: relevance cannot pass {operation}, an operation outside of the layers that have a rule; "
-                    "residual additions need zennit.layer.Sum or a block of torchvision"
+                    "additions need nucseg.models.Add or a residual block of torchvision"
                 )
         self._check_used_once(passed)
         if len(heads) != 1 or not isinstance(heads[0].module, Convolution) or heads[0].module.groups != 1:

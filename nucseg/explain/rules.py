@@ -3,7 +3,9 @@
 import math
 from dataclasses import dataclass
 
+import torch
 from torch import nn
+from zennit.canonizers import AttributeCanonizer
 from zennit.core import BasicHook, Composite, Hook
 from zennit.layer import Sum
 from zennit.rules import ClampMod, Epsilon, Flat, Norm, Pass, WSquare, ZPlus
@@ -11,6 +13,7 @@ from zennit.torchvision import ResNetBasicBlockCanonizer, ResNetBottleneckCanoni
 from zennit.types import Convolution
 
 from nucseg.errors import DataError, UnknownNameError
+from nucseg.models.joints import Add, Scale
 
 #: Layers of one input per output: what reaches the output came from that input.
 PASSING = (nn.ReLU, nn.Dropout, nn.Dropout2d)
@@ -48,7 +51,7 @@ class LRPRules:
     # Batch norms that do not follow a convolution, y = g x + h. "pass": all of it to x; "share": |g x| / (|g x| + |h|)
     # of it, the rest is dropped. Those behind a convolution are part of it.
     batch_norm: str = "pass"
-    # Additions of residual blocks, y = a + b. "positive": by a+ and b+; "epsilon": by a and b.
+    # Additions, y = a + b, as of residual blocks. "positive": by a+ and b+; "epsilon": by a and b.
     residual: str = "positive"
     # Keeps denominators from zero, in units of the layer's output. Larger values drop more relevance.
     stabilizer: float = 1e-6
@@ -90,6 +93,14 @@ class _Placed(Hook):
         super().remove()
 
 
+class _Constant(Pass):
+    """All relevance goes to the features; the factors on them count as constants."""
+
+    def pre_forward(self, module, input):
+        features, factors = input
+        return super().pre_forward(module, features), factors.detach()
+
+
 class _Share(Hook):
     """A batch norm's input gets its part of the output beside the shift, which is 0 once it is merged."""
 
@@ -126,11 +137,11 @@ def has_rule(module):
     if isinstance(module, nn.BatchNorm2d):  # zennit's merge needs both
         return module.affine and module.track_running_stats
     bilinear = isinstance(module, nn.Upsample) and module.mode == "bilinear"
-    return bilinear or isinstance(module, (Convolution, Sum, *PASSING))
+    return bilinear or isinstance(module, (Convolution, Sum, Scale, *PASSING))
 
 
 def composite(rules, images):
-    """Return zennit's composite that gives each layer of a network its rule, and residual blocks a sum to hook into.
+    """Return zennit's composite that gives each layer of a network its rule, and additions a sum to hook into.
 
     Parameters
     ----------
@@ -157,9 +168,21 @@ def composite(rules, images):
             return _positive(rules.stabilizer)
         if isinstance(module, nn.BatchNorm2d) and rules.batch_norm == "share":
             return _Share(rules.stabilizer)
-        return Pass()
+        return _Constant() if isinstance(module, Scale) else Pass()
 
-    return Composite(layer_rule, [ResNetBasicBlockCanonizer(), ResNetBottleneckCanonizer()])
+    additions = [ResNetBasicBlockCanonizer(), ResNetBottleneckCanonizer(), AttributeCanonizer(_with_sum)]
+    return Composite(layer_rule, additions)
+
+
+def _with_sum(_, module):
+    """Return the attributes by which an addition gets a sum to hook into, as zennit does for torchvision's blocks."""
+    if isinstance(module, Add):
+        return {"forward": _stack_and_sum.__get__(module), "canonizer_sum": Sum()}
+    return None
+
+
+def _stack_and_sum(module, first, second):
+    return module.canonizer_sum(torch.stack([first, second], dim=-1))
 
 
 def _linear(kind, stabilizer):

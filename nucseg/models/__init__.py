@@ -2,11 +2,12 @@
 
 from nucseg.models.cnn3 import PATCH, CNN3Network
 from nucseg.models.dist_unet import MARGIN, OFFSET, SMALLEST, STEP, DistUNet
+from nucseg.models.joints import Add, Scale
 from nucseg.models.maskga import MaskGAAttention, MaskGANet, MaskGASegmentation
-from nucseg.models.two_heads import TwoHeadUNet
+from nucseg.models.two_heads import TwoHeadMaskGA, TwoHeadMaskGANet, TwoHeadUNet
 from nucseg.models.unet import MIN_SIZE, ResNet34UNet
 
 __all__ = [
-    "MARGIN", "MIN_SIZE", "OFFSET", "PATCH", "SMALLEST", "STEP", "CNN3Network", "DistUNet", "MaskGAAttention",
-    "MaskGANet", "MaskGASegmentation", "ResNet34UNet", "TwoHeadUNet",
+    "MARGIN", "MIN_SIZE", "OFFSET", "PATCH", "SMALLEST", "STEP", "Add", "CNN3Network", "DistUNet", "MaskGAAttention",
+    "MaskGANet", "MaskGASegmentation", "ResNet34UNet", "Scale", "TwoHeadMaskGA", "TwoHeadMaskGANet", "TwoHeadUNet",
 ]

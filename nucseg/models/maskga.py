@@ -5,14 +5,12 @@ Layers follow the authors' release (RuoyuGuo/MaskGA_Net); its initial weights ar
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from nucseg.errors import DataError
+from nucseg.models.joints import Add, Scale
 
 #: Smallest height and width of an input, px: below it a stage of stride 16 has one pixel, which cannot be normalized.
 MIN_SIZE = 17
-#: Channels of a bottleneck's output by those of its 3x3 convolution.
-EXPANSION = 4
 #: Channels of the gates are fewer than those they weigh by this factor.
 REDUCTION = 8
 
@@ -45,8 +43,34 @@ class _MaskGANetwork(nn.Module):
         self.decoders = nn.ModuleList(_Decoder(outputs[level + 1], outputs[level]) for level in (2, 1, 0))
         self.gates = nn.ModuleList(_Gate(outputs[level], channels) for level in (2, 1, 0))
         self.merges = nn.ModuleList(_unit(channels, channels, 1) for _ in range(2))
+        # As relevance goes through layers that are used once, each has its place, though it holds no weights.
+        self.adds = nn.ModuleList(Add() for _ in range(2))
+        self.doublings = nn.ModuleList(_doubling() for _ in range(4))
         self.refine = _unit(channels, channels, 3)
         self.head = Head(channels)
+
+    def stem_features(self, images):
+        """Return the output of ``stem``, (B, width, ceil(H / 2), ceil(W / 2)); arguments and errors as `features`."""
+        if images.ndim != 4 or images.shape[1] != self.inputs or min(images.shape[2:]) < MIN_SIZE:
+            raise DataError(
+                f"images: expected shape (B, {self.inputs}, H, W) with H and W at least {MIN_SIZE}, got "
+                f"{tuple(images.shape)}"
+            )
+        return self.stem(images)
+
+    def pixel_features(self, stem, shape):
+        """Return what ``head`` reads, from the output of ``stem`` and the shape of the images."""
+        skips, features = [], self.pool(stem)
+        for stage in self.stages:
+            skips.append(features := stage(features))
+        decoded = []
+        for decoder, skip in zip(self.decoders, skips[-2::-1]):
+            decoded.append(features := decoder(features, skip))
+        merged, *finer = (gate(features) for gate, features in zip(self.gates, decoded))
+        for enlarge, add, merge, gated in zip(self.doublings, self.adds, self.merges, finer):
+            merged = merge(add(_cut(enlarge(merged), gated.shape), gated))
+        halved, whole = self.doublings[2:]
+        return _cut(whole(self.refine(_cut(halved(merged), stem.shape))), shape)
 
     def features(self, images):
         """Return what ``head`` reads: features of every pixel.
@@ -65,22 +89,7 @@ class _MaskGANetwork(nn.Module):
         DataError
             Another number of axes or channels, or too small.
         """
-        if images.ndim != 4 or images.shape[1] != self.inputs or min(images.shape[2:]) < MIN_SIZE:
-            raise DataError(
-                f"images: expected shape (B, {self.inputs}, H, W) with H and W at least {MIN_SIZE}, got "
-                f"{tuple(images.shape)}"
-            )
-        stem = self.stem(images)
-        skips, features = [], self.pool(stem)
-        for stage in self.stages:
-            skips.append(features := stage(features))
-        decoded = []
-        for decoder, skip in zip(self.decoders, skips[-2::-1]):
-            decoded.append(features := decoder(features, skip))
-        coarse, middle, fine = (gate(features) for gate, features in zip(self.gates, decoded))
-        merged = self.merges[0](_doubled(coarse, middle.shape) + middle)
-        merged = self.merges[1](_doubled(merged, fine.shape) + fine)
-        return _doubled(self.refine(_doubled(merged, stem.shape)), images.shape)
+        return self.pixel_features(self.stem_features(images), images.shape)
 
     def forward(self, images):
         """Return the probability of every pixel, (B, 1, H, W) float32; arguments as :meth:`features`."""
@@ -167,10 +176,18 @@ class MaskGANet(nn.Module):
     ((1, 32, 32), (1, 32, 32))
     """
 
+    _Segmentation = MaskGASegmentation
+
     def __init__(self, width=32, channels=128, attention=True):
         super().__init__()
-        self.segmentation = MaskGASegmentation(width, channels)
+        self.segmentation = self._Segmentation(width, channels)
         self.attention = MaskGAAttention(width, channels) if attention else None
+
+    def attend(self, images, labels):
+        """Return how certain the label of every pixel is, or None without an attention net; see :meth:`forward`."""
+        if self.attention is None:
+            return None
+        return self.attention(torch.cat([images, labels[:, None].to(images.dtype)], dim=1))[:, 0]
 
     def forward(self, images, labels):
         """Return what both networks say of every pixel.
@@ -189,10 +206,7 @@ class MaskGANet(nn.Module):
         attended : torch.Tensor, shape (B, H, W), float32, or None
             How certain the label is, in [0, 1]; None without an attention net.
         """
-        segmented = self.segmentation(images)[:, 0]
-        if self.attention is None:
-            return segmented, None
-        return segmented, self.attention(torch.cat([images, labels[:, None].to(images.dtype)], dim=1))[:, 0]
+        return self.segmentation(images)[:, 0], self.attend(images, labels)
 
 
 class Head(nn.Module):
@@ -219,40 +233,47 @@ class Head(nn.Module):
             return self.out(reduced.float())
 
 
-class _Bottleneck(nn.Module):
-    """Three convolutions around a shortcut, with batch normalization (ResNet-50)."""
-
-    expansion = EXPANSION
+class _Block(nn.Module):
+    """Convolutions around a shortcut (ResNet); `layers` returns them, and `expansion` tells how they widen."""
 
     def __init__(self, before, inner, groups, stride=1, dilation=1, project=False):
         super().__init__()
-        after = inner * EXPANSION
-        self.body = nn.Sequential(
+        after = inner * self.expansion
+        self.body = nn.Sequential(*self.layers(before, inner, after, groups, stride, dilation))
+        self.shortcut = nn.Identity()
+        if project:
+            self.shortcut = nn.Sequential(nn.Conv2d(before, after, 1, stride, bias=False), nn.BatchNorm2d(after))
+        self.add, self.relu = Add(), nn.ReLU()
+
+    def forward(self, features):
+        return self.relu(self.add(self.body(features), self.shortcut(features)))
+
+
+class _Bottleneck(_Block):
+    """Three convolutions with batch normalization (ResNet-50)."""
+
+    expansion = 4
+
+    @staticmethod
+    def layers(before, inner, after, groups, stride, dilation):
+        return (
             _unit(before, inner, 1), _unit(inner, inner, 3, stride, dilation),
             nn.Conv2d(inner, after, 1, bias=False), nn.BatchNorm2d(after),
         )
-        self.shortcut = _projection(before, after, stride) if project else nn.Identity()
-
-    def forward(self, features):
-        return F.relu(self.body(features) + self.shortcut(features))
 
 
-class _Basic(nn.Module):
-    """Two convolutions around a shortcut, with group normalization (ResNet-18; groups in the release)."""
+class _Basic(_Block):
+    """Two convolutions with group normalization (ResNet-18; groups in the release)."""
 
     expansion = 1
 
-    def __init__(self, before, inner, groups, stride=1, dilation=1, project=False):
-        super().__init__()
-        self.body = nn.Sequential(
+    @staticmethod
+    def layers(before, inner, after, groups, stride, dilation):
+        return (
             nn.Conv2d(before, inner, 3, stride, padding=dilation, dilation=dilation, bias=False),
             nn.GroupNorm(groups, inner), nn.ReLU(),
-            nn.Conv2d(inner, inner, 3, padding=1, bias=False), nn.GroupNorm(groups, inner),
+            nn.Conv2d(inner, after, 3, padding=1, bias=False), nn.GroupNorm(groups, after),
         )
-        self.shortcut = _projection(before, inner, stride) if project else nn.Identity()
-
-    def forward(self, features):
-        return F.relu(self.body(features) + self.shortcut(features))
 
 
 class _Decoder(nn.Module):
@@ -262,12 +283,13 @@ class _Decoder(nn.Module):
         super().__init__()
         self.adapt = _unit(before, after, 1)
         self.units = nn.Sequential(_unit(after, after, 1), _unit(after, after, 3), _unit(after, after, 1))
+        self.enlarge, self.add = _doubling(), Add()
 
     def forward(self, features, skip):
         features = self.adapt(features)
         if features.shape[2:] != skip.shape[2:]:
-            features = _doubled(features, skip.shape)
-        return self.units(features + skip)
+            features = _cut(self.enlarge(features), skip.shape)
+        return self.units(self.add(features, skip))
 
 
 class _Gate(nn.Module):
@@ -278,11 +300,12 @@ class _Gate(nn.Module):
         self.unit = _unit(before, channels, 3)
         fewer = channels // REDUCTION
         self.weigh = nn.Sequential(nn.Conv2d(channels, fewer, 1), nn.ReLU(), nn.Conv2d(fewer, channels, 1))
+        self.scale = Scale()
 
     def forward(self, features):
         features = self.unit(features)
         pooled = features.mean((2, 3), keepdim=True), features.amax((2, 3), keepdim=True)
-        return features * torch.sigmoid(self.weigh(pooled[0]) + self.weigh(pooled[1]))
+        return self.scale(features, torch.sigmoid(self.weigh(pooled[0]) + self.weigh(pooled[1])))
 
 
 def _unit(before, after, kernel, stride=1, dilation=1):
@@ -293,11 +316,11 @@ def _unit(before, after, kernel, stride=1, dilation=1):
     )
 
 
-def _projection(before, after, stride):
-    return nn.Sequential(nn.Conv2d(before, after, 1, stride, bias=False), nn.BatchNorm2d(after))
+def _doubling():
+    """Return a layer that doubles height and width, interpolating from corner to corner (release)."""
+    return nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True)
 
 
-def _doubled(features, shape):
-    """Return features of twice the size, interpolated from corner to corner (release), cut to the size of `shape`."""
-    doubled = F.interpolate(features, scale_factor=2, mode="bilinear", align_corners=True)
-    return doubled[..., : shape[2], : shape[3]]
+def _cut(features, shape):
+    """Return features without the row and column by which they exceed a shape."""
+    return features[..., : shape[2], : shape[3]]
