@@ -25,7 +25,8 @@ from method_checks import (
 from nucseg.engine import AugmentConfig, load_weights
 from nucseg.errors import DataError, UnknownNameError
 from nucseg.methods import Preprocessing
-from nucseg.methods.baselines import MaskGA, MaskGAConfig
+from nucseg.methods.baselines import MaskGA, MaskGAConfig, maskga_stages
+from nucseg.methods.baselines.maskga_stages import first_labels, turned_labels
 from nucseg.methods.stages import Images
 from nucseg.metrics import aji
 from nucseg.models import MaskGANet
@@ -111,16 +112,14 @@ def test_the_labels_of_stage_2_are_corrected_by_the_network_of_stage_1(fitted):
         np.testing.assert_array_equal(before[1], after[1])
 
 
-def test_planted_errors_of_labels_are_turned_around(monkeypatch):
-    method, truth = MaskGA(TINY), (disk_sample("a").labels > 0).astype(np.int8)
+def test_planted_errors_of_labels_are_turned_around():
+    truth = (disk_sample("a").labels > 0).astype(np.int8)
     labels = truth.copy()
     labels[:6, :6], labels[disk_sample("a").labels == 1] = 1, 0
     assert (labels > truth).any() and (labels < truth).any()
-    method.networks = {"segmenter": None}
-    monkeypatch.setattr(method, "_probability", lambda network, pixels: np.where(truth == 1, 0.9, 0.1))
     marks = np.ones_like(labels)
-    images = type("Images", (), {"pixels": [None]})
-    ((corrected, kept),) = method._corrected(images, [np.stack([labels, marks])])
+    images = Images(("a",), [None], [disk_sample("a")])
+    ((corrected, kept),) = turned_labels(images, [np.stack([labels, marks])], lambda _: np.where(truth == 1, 0.9, 0.1))
     np.testing.assert_array_equal(corrected, truth)
     np.testing.assert_array_equal(kept, marks)
 
@@ -178,13 +177,13 @@ def test_without_correction_stage_1_is_shared(fitted):
 def test_an_interrupted_training_goes_on_at_its_learning_rate(tmp_path, monkeypatch):
     config, calls = replace(TINY, epochs=3, corrections=0, patience=0), []
 
-    def stalled(self, *_):
+    def stalled(*_):
         calls.append(1)
         if len(calls) == stop:
             raise KeyboardInterrupt
         return 1.0
 
-    monkeypatch.setattr(MaskGA, "_validation_loss", stalled)
+    monkeypatch.setattr(maskga_stages, "validation_loss", stalled)
     stop = 0
     whole = fit(config, tmp_path / "whole")
     (folder,) = (tmp_path / "whole").iterdir()
@@ -227,10 +226,10 @@ def test_without_attention_the_loss_is_the_cross_entropy():
 
 def test_dots_of_a_validation_image_come_before_its_masks(tmp_path):
     dotted = changed(VAL, lambda sample: replace(sample, points=box_centers(sample.labels)[:2]))
-    method, seen = MaskGA(TINY), []
+    seen = []
     for dataset in (VAL, dotted, annotate_dots(VAL)):
         images = Images.read(dataset, Preprocessing(None, (0.5,) * 3, (0.2,) * 3))
-        seen.append(method._first_labels(images))
+        seen.append(first_labels(images, TINY))
     assert (seen[1][0][1] == 1).sum() <= 2 < (seen[0][0][1] == 1).sum()
     np.testing.assert_array_equal(seen[0], seen[2])
 

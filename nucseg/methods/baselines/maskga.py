@@ -2,43 +2,24 @@
 
 import dataclasses
 from dataclasses import dataclass, field
-from pathlib import Path
-
-import numpy as np
-import torch
 
 from nucseg.arrays import as_image
-from nucseg.engine import AugmentConfig, RandomBatches, StainJitterConfig, cut_patches, fit, predict_tiled
+from nucseg.engine import AugmentConfig, StainJitterConfig
 from nucseg.engine import fabric as default_fabric
 from nucseg.errors import DataError, UnknownNameError
-from nucseg.losses import partial_l1, product_cross_entropy
 from nucseg.methods.base import Method
-from nucseg.methods.baselines.plateau import PlateauBatches
+from nucseg.methods.baselines.maskga_stages import Recipe, maskga_loss, train_in_stages, whole_maps
 from nucseg.methods.partial_points.segmenter import instances
 from nucseg.methods.preprocessing import Preprocessing
-from nucseg.methods.stages import (
-    Images,
-    fingerprint,
-    load_best,
-    mean_aji,
-    plain,
-    require_labels,
-    seeded,
-    stage_seed,
-    weights_fingerprint,
-)
+from nucseg.methods.stages import Images, mean_aji, require_labels
 from nucseg.models import MaskGANet, MaskGASegmentation
-from nucseg.models.maskga import MIN_SIZE
-from nucseg.supervision import box_centers, corrected_labels, dot_edge_labels, superpixel_labels
 
 #: What is trained: the segmentation net alone, or also the attention net.
 MODES = ("segmentation", "attention")
 #: What chooses an epoch: the loss on the labels of the validation images' dots, or the AJI on their masks.
 SELECTIONS = ("loss", "aji")
-#: Largest side of the tiles of prediction, px; the gates weigh channels by what is in a tile.
-TILE = 1024
 #: Settings that a stage does not depend on, or only through its labels.
-_OUTSIDE = ("corrections", "superpixel_area", "compactness")
+OUTSIDE = ("corrections", "superpixel_area", "compactness")
 
 
 @dataclass(frozen=True)
@@ -159,7 +140,6 @@ class MaskGA(Method):
             A loss that is not finite; a damaged checkpoint.
         """
         config = self.config
-        fabric = default_fabric() if fabric is None else fabric
         for sample in train:
             if sample.points is None:
                 raise DataError(f"{sample.id}: a training image needs points; see nucseg.supervision.annotate_dots")
@@ -170,104 +150,38 @@ class MaskGA(Method):
             raise DataError("MaskGA: none of the training images has a dot")
         if config.select == "aji":
             require_labels(held_out.samples, "choosing an epoch of MaskGA by AJI")
-        labels, checks = self._first_labels(images), self._first_labels(held_out)
-        for stage in ("superpixels", *(f"corrected-{number + 1}" for number in range(config.corrections))):
-            if self.networks:
-                labels, checks = self._corrected(images, labels), self._corrected(held_out, checks)
-            self.labels[stage] = labels
-            self._train(stage, images, labels, held_out, checks, run_dir, fabric, progress)
+        network, self.histories, self.labels = train_in_stages(
+            images, held_out, self.preprocessing, config, self._recipe(held_out), run_dir=run_dir,
+            fabric=default_fabric() if fabric is None else fabric, progress=progress,
+        )
+        self.networks = {"segmenter": network}
         return self
 
-    def _first_labels(self, images):
-        """Return the labels of stage 1 for each image, (2, H, W) int8."""
-        area, labels = self.config.superpixel_area, []
-        for pixels, sample in zip(images.pixels, images.samples):
-            dots, size = _dots(sample), pixels.shape[:2]
-            segments = None if area is None else max(1, round(size[0] * size[1] / area))
-            superpixels = superpixel_labels(pixels, dots, segments, self.config.compactness)
-            labels.append(np.stack([superpixels, dot_edge_labels(dots, size)]))
-        return labels
-
-    def _corrected(self, images, labels):
-        """Return labels with those turned around that the segmentation net contradicts, image by image."""
-        maps = (self._probability(self.networks["segmenter"], pixels) for pixels in images.pixels)
-        return [np.stack([corrected_labels(own[0], prob), own[1]]) for own, prob in zip(labels, maps)]
-
-    def _train(self, stage, images, labels, held_out, checks, run_dir, fabric, progress):
-        """Train both networks from scratch on one set of labels and keep the segmentation net of the best epoch."""
+    def _recipe(self, held_out):
+        """Return what is trained and how an epoch is judged."""
         config = self.config
-        side = min(min(pixels.shape[:2]) for pixels in images.pixels) if config.patch is None else config.patch
-        augment = dataclasses.replace(config.augment, crop=self._crop(side))
-        network = seeded(
-            lambda: MaskGANet(config.width, config.channels, config.mode == "attention"), config.seed, "maskga", stage
-        )
-        settings = plain({
-            **{name: value for name, value in dataclasses.asdict(config).items() if name not in _OUTSIDE},
-            "stage": stage, "start": weights_fingerprint(network), "preprocessing": self.preprocessing.to_dict(),
-            "targets": fingerprint(*images.pixels, *labels),
-            "validation": [held_out.fingerprint(), fingerprint(*checks)],
-        })
-        folder = Path(run_dir) / f"{stage}-{fingerprint(settings)}"
-        patches = cut_patches(
-            images.names, images.pixels, labels, size=side, least=config.patches_per_side, device=fabric.device
-        )
-        optimizer = torch.optim.Adam(network.parameters(), config.learning_rate, weight_decay=config.weight_decay)
-        batches = PlateauBatches(
-            _Copies(RandomBatches(patches, config.batch, augment, config.stain), config.copies),
-            optimizer, fabric, config.rate_factor, config.patience,
-        )
 
-        def validate(network):
-            loss = self._validation_loss(network, held_out.pixels, checks)
-            batches.step(loss)
+        def score(network, loss):
             if config.select == "loss":
                 return -loss
-            maps = (self._probability(network.segmentation, pixels) for pixels in held_out.pixels)
+            maps = (self._probability(network, pixels) for pixels in held_out.pixels)
             return mean_aji(held_out.samples, (instances(prob, config.min_size) for prob in maps))
 
-        self.histories[stage] = fit(
-            network, optimizer, batches, self._loss, epochs=config.epochs, run_dir=folder, config=settings,
-            seed=stage_seed(config.seed, "maskga", stage), fabric=fabric, validate=validate,
-            validate_every=config.validate_every, progress=progress,
+        settings = dataclasses.asdict(config)
+        return Recipe(
+            name="maskga", seed=config.seed,
+            settings={name: value for name, value in settings.items() if name not in OUTSIDE},
+            build=lambda: MaskGANet(config.width, config.channels, config.mode == "attention"),
+            loss=self._loss, check=self._loss, nucleus=self._probability, score=score,
         )
-        self.networks = {"segmenter": load_best(folder, network).segmentation}
-
-    def _crop(self, side):
-        """Return the side of the crops from patches of a side, px."""
-        crop = self.config.augment.crop
-        crop = round(side * (1 - 2 * self.config.shift)) if crop is None else crop
-        if crop < MIN_SIZE:
-            raise DataError(f"MaskGA: expected crops of {MIN_SIZE} px or more, got {crop} px of patches of {side} px")
-        return crop
 
     def _loss(self, network, batch):
-        config = self.config
-        target, marks = batch["maps"].unbind(1)
-        segmented, attended = network(self.preprocessing.standardize(batch["image"]), target)
-        loss = config.segmentation_weight * product_cross_entropy(segmented, attended, target)
-        if attended is not None:
-            loss = loss + config.attention_weight * partial_l1(attended, marks, config.dot_weight, config.edge_weight)
-        return loss
-
-    def _validation_loss(self, network, pixels, labels):
-        """Return the mean loss over whole validation images."""
-        device = next(network.parameters()).device
-        losses = []
-        for image, maps in zip(pixels, labels):
-            image = torch.from_numpy(image.transpose(2, 0, 1).copy())[None].to(device)
-            batch = {"image": image.float().div_(255), "maps": torch.from_numpy(maps)[None].to(device)}
-            losses.append(self._loss(network, batch).item())
-        return float(np.mean(losses))
+        answers = network(self.preprocessing.standardize(batch["image"]), batch["maps"][:, 0])
+        return maskga_loss(*answers, batch["maps"], self.config)
 
     def _probability(self, network, pixels):
         """Return the probability of nucleus at each pixel of a color-normalized image, (H, W) float32."""
-        # Square images up to 1024 px are one tile, as in training.
-        tile = max(MIN_SIZE, min(TILE, *pixels.shape[:2]))
-        maps = predict_tiled(
-            network, pixels, mean=self.preprocessing.mean, std=self.preprocessing.std, tile=tile,
-            stride=tile - tile // 4, batch=1,
-        )
-        return maps[0].numpy()
+        return whole_maps(network, pixels, self.preprocessing)[0].numpy()
 
     def predict_maps(self, image):
         """Return ``{"nucleus": probability}``, (H, W) float32, of an RGB image (H, W, 3) uint8."""
@@ -281,23 +195,3 @@ class MaskGA(Method):
     def build_networks(self, names):
         """Return untrained networks for :meth:`load`; the only name is ``"segmenter"``."""
         return {name: MaskGASegmentation(self.config.width, self.config.channels) for name in names}
-
-
-class _Copies:
-    """All batches of another source several times in an epoch."""
-
-    def __init__(self, batches, copies):
-        self.batches, self.copies = batches, copies
-
-    def __call__(self, epoch, generator):
-        for _ in range(self.copies):
-            yield from self.batches(epoch, generator)
-
-
-def _dots(sample):
-    """Return the dots of a sample, or of its masks where it has none."""
-    if sample.points is not None:
-        return sample.points
-    if sample.labels is None:
-        raise DataError(f"{sample.id}: a validation image of MaskGA needs points or a label map")
-    return box_centers(sample.labels)

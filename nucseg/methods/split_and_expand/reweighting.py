@@ -4,17 +4,14 @@ from contextlib import contextmanager
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from nucseg.explain import feature_weights, relevance
-
-#: The feature map that is weighted: the stem's output, before pooling; read by the pooling and by both heads' skips.
-LAYER = "c1"
+from nucseg.methods.split_and_expand.heads import cross_entropy, margin, probability
 
 
 def center_margin(answer):
-    """Return the center head's logit of yes minus that of no, (B, H, W), from what the network returns."""
-    return answer[1][:, 1] - answer[1][:, 0]
+    """Return the margin of the center head, (B, H, W), from what a network with two heads returns."""
+    return margin(answer[1])
 
 
 def start_relevance(logits, targets, kind):
@@ -22,12 +19,12 @@ def start_relevance(logits, targets, kind):
 
     Parameters
     ----------
-    logits : torch.Tensor, shape (B, 2, H, W), float
+    logits : torch.Tensor, shape (B, 2, H, W) or (B, 1, H, W), float
         Of the center head.
     targets : torch.Tensor, shape (B, H, W), int64
         1 on the squares around dots.
     kind : {"margin", "probability", "dots"}
-        The difference of the logits, of either sign; the probability of a center; the same on the squares alone.
+        The logit of yes minus that of no, of either sign; the probability of a center; the same on the squares alone.
 
     Returns
     -------
@@ -35,8 +32,8 @@ def start_relevance(logits, targets, kind):
     """
     logits = logits.detach().float()
     if kind == "margin":
-        return logits[:, 1] - logits[:, 0]
-    prob = torch.softmax(logits, dim=1)[:, 1]
+        return margin(logits)
+    prob = probability(logits)
     return prob if kind == "probability" else prob * targets
 
 
@@ -49,22 +46,25 @@ class TwoPasses:
     Parameters
     ----------
     network : torch.nn.Module
-        A :class:`nucseg.models.TwoHeadUNet`, possibly wrapped for training.
+        One of :mod:`nucseg.models.two_heads`, possibly wrapped for training. What is weighted is the output of its
+        stem, before pooling, wherever that is read: by the pooling and, in the U-Net, by both heads' skips.
     images : torch.Tensor, shape (B, 3, H, W), float32
         Standardized.
+    **arguments
+        What else the network is given in the first pass.
     """
 
-    def __init__(self, network, images):
+    def __init__(self, network, images, **arguments):
         self.network, self.images = network, images
         self.random = _random_state(images.device)
         with _observed(network) as self.statistics:
-            self.first = network(images)
+            self.first = network(images, **arguments)
 
     def weights(self, start, scope):
         """Return the weights of the features, from relevance that starts at the center head (eq. 1)."""
         with _random(self.random, self.images.device):
             module = getattr(self.network, "module", self.network)
-            found = relevance(module, self.images, start, at=LAYER, output=center_margin)
+            found = relevance(module, self.images, start, at=module.weighted, output=center_margin)
         return feature_weights(found, scope)
 
     def second(self, weights):
@@ -91,7 +91,29 @@ def reweighting_loss(passes, targets, config):
         No gradient flows through the weights.
     """
     weights = passes.weights(start_relevance(passes.first[1], targets, config.start), config.scope)
-    return F.cross_entropy(passes.second(weights)[1].float(), targets)
+    return cross_entropy(passes.second(weights)[1], targets)
+
+
+def center_loss(passes, targets, config):
+    """Return the loss of the center head (Foo et al. 2022, eq. 2).
+
+    Parameters
+    ----------
+    passes : TwoPasses
+        After the first pass.
+    targets : torch.Tensor, shape (B, H, W), int64
+        1 on the squares around dots.
+    config : SplitAndExpandConfig
+        Its ``center_weight`` and ``reweighting``; without the latter there is but the cross-entropy of the first pass.
+
+    Returns
+    -------
+    torch.Tensor, shape (), float32
+    """
+    plain, again = cross_entropy(passes.first[1], targets), config.reweighting
+    if again is None:
+        return plain
+    return config.center_weight * plain + again.weight * reweighting_loss(passes, targets, again)
 
 
 @contextmanager

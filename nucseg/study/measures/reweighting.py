@@ -5,7 +5,7 @@ import torch
 
 from nucseg.engine import fabric
 from nucseg.explain import feature_weights, relevance
-from nucseg.methods.split_and_expand.reweighting import LAYER, center_margin, start_relevance
+from nucseg.methods.split_and_expand.reweighting import center_margin, start_relevance
 from nucseg.study.measures.split_and_expand import fitted
 from nucseg.supervision import box_centers
 from nucseg.supervision.centers import center_squares
@@ -35,7 +35,8 @@ def weights_at_dots(network, images, squares, start, scope):
     """
     with torch.no_grad():
         logits = network(images)[1]
-    found = relevance(network, images, start_relevance(logits, squares, start), at=LAYER, output=center_margin)
+    begin = start_relevance(logits, squares, start)
+    found = relevance(network, images, begin, at=network.weighted, output=center_margin)
     weights = feature_weights(found, scope).mean(1)
     # The stem halves the size: a feature sees a dot if one of its four pixels does.
     near = torch.nn.functional.max_pool2d(squares[:, None].float(), 2, ceil_mode=True)[:, 0] > 0
