@@ -1,6 +1,7 @@
 """Split and expand around a base method (Foo et al. 2022)."""
 
 import dataclasses
+from functools import partial
 
 import numpy as np
 import torch
@@ -10,13 +11,16 @@ from nucseg.engine import fabric as default_fabric
 from nucseg.errors import DataError
 from nucseg.explain import tiled_relevance
 from nucseg.methods.base import Method
+from nucseg.methods.baselines.maskga import MaskGA, MaskGAConfig
+from nucseg.methods.baselines.maskga_stages import TILE
 from nucseg.methods.partial_points import PartialPoints
 from nucseg.methods.preprocessing import Preprocessing
 from nucseg.methods.split_and_expand.config import SplitAndExpandConfig
+from nucseg.methods.split_and_expand.maskga import train_two_heads_in_stages
 from nucseg.methods.split_and_expand.reweighting import center_margin
 from nucseg.methods.split_and_expand.training import split, train_two_heads, two_maps
 from nucseg.methods.stages import Images, seeded
-from nucseg.models import TwoHeadUNet
+from nucseg.models import TwoHeadMaskGA, TwoHeadUNet
 from nucseg.postprocess import expand_centers, unassigned_blobs
 
 
@@ -27,9 +31,14 @@ class SplitAndExpand(Method):
     ----------
     config : SplitAndExpandConfig, optional
         Settings; the published ones by default.
-    base : PartialPoints, optional
+    base : PartialPoints or MaskGA, optional
         A method whose settings, but for the dense CRF, replace ``config.base``. It is not trained by this one, nor has
         it to be.
+
+    Raises
+    ------
+    DataError
+        Another base, one with a detector, or settings with the dense CRF.
 
     Examples
     --------
@@ -44,16 +53,22 @@ class SplitAndExpand(Method):
     def __init__(self, config=None, base=None):
         super().__init__(config)
         if base is not None:
-            if not isinstance(base, PartialPoints):
-                raise DataError(f"SplitAndExpand: expected a PartialPoints as base, got {base!r}")
-            segmenter = dataclasses.replace(base.config.segmenter, crf_epochs=0)
-            self.config = dataclasses.replace(
-                self.config, base=dataclasses.replace(base.config, segmenter=segmenter)
-            )
+            if not isinstance(base, (PartialPoints, MaskGA)):
+                raise DataError(f"SplitAndExpand: expected a PartialPoints or a MaskGA as base, got {base!r}")
+            own = base.config
+            if isinstance(base, PartialPoints):
+                own = dataclasses.replace(own, segmenter=dataclasses.replace(own.segmenter, crf_epochs=0))
+            self.config = dataclasses.replace(self.config, base=own)
+        if self._on_maskga:
+            return
         if self.config.base.detector is not None:
             raise DataError("SplitAndExpand: the base needs all dots (detector=None)")
         if self.config.base.segmenter.crf_epochs:
             raise DataError("SplitAndExpand: both heads are trained without the dense CRF (crf_epochs=0)")
+
+    @property
+    def _on_maskga(self):
+        return isinstance(self.config.base, MaskGAConfig)
 
     def fit(self, train, val, *, run_dir, fabric=None, progress=True):
         """Train both heads on dots.
@@ -65,7 +80,8 @@ class SplitAndExpand(Method):
         val : nucseg.data.Dataset
             Samples with label maps, for choosing the epoch by the AJI of Split.
         run_dir : path-like
-            Receives the folder of the training; an interrupted call goes on from there.
+            Receives the folder of the training, with MaskGA one for each of its stages; an interrupted call goes on
+            from there.
         fabric : lightning_fabric.Fabric, optional
             Device and precision; by default those of :func:`nucseg.engine.fabric`.
         progress : bool
@@ -90,12 +106,18 @@ class SplitAndExpand(Method):
         self.networks, self.histories = {}, {}
         self.preprocessing = Preprocessing.learn(train, base.normalization, base.reference)
         images, held_out = Images.read(train, self.preprocessing), Images.read(val, self.preprocessing)
-        network, history = train_two_heads(
-            images, held_out, self.preprocessing, self.config,
-            seeded(lambda: TwoHeadUNet(base.weights), self.config.seed, "two heads"), run_dir=run_dir,
-            fabric=default_fabric() if fabric is None else fabric, progress=progress,
-        )
-        self.networks, self.histories = {"two heads": network}, {"two heads": history}
+        options = {"run_dir": run_dir, "fabric": default_fabric() if fabric is None else fabric, "progress": progress}
+        if self._on_maskga:
+            network, histories = train_two_heads_in_stages(
+                images, held_out, self.preprocessing, self.config, **options
+            )
+        else:
+            network = seeded(lambda: TwoHeadUNet(base.weights), self.config.seed, "two heads")
+            network, history = train_two_heads(
+                images, held_out, self.preprocessing, self.config, network, **options
+            )
+            histories = {"two heads": history}
+        self.networks, self.histories = {"two heads": network}, histories
         return self
 
     def predict_maps(self, image):
@@ -165,8 +187,13 @@ class SplitAndExpand(Method):
         start = torch.from_numpy(np.where(blobs > 0, 1 / areas[blobs], 0).astype(np.float32)).to(device)
         image = torch.from_numpy(pixels.transpose(2, 0, 1).astype(np.float32) / 255).to(device)
         standardized = self.preprocessing.standardize(image[None])[0]
-        return tiled_relevance(network, standardized, start, rules=rules, output=center_margin).sum(0).cpu().numpy()
+        # The gates of MaskGA-Net weigh channels by what is in a tile, so tiles are those of its prediction.
+        tile = {"tile": TILE} if self._on_maskga else {}
+        heat = tiled_relevance(network, standardized, start, rules=rules, output=center_margin, **tile)
+        return heat.sum(0).cpu().numpy()
 
     def build_networks(self, names):
         """Return untrained networks for :meth:`load`; the only name is ``"two heads"``."""
-        return {name: TwoHeadUNet() for name in names}
+        base = self.config.base
+        build = partial(TwoHeadMaskGA, base.width, base.channels) if self._on_maskga else TwoHeadUNet
+        return {name: build() for name in names}

@@ -1,4 +1,4 @@
-"""Training of both heads together (Foo et al. 2022, sec. 3)."""
+"""Training of both heads together, around partial points (Foo et al. 2022, sec. 3)."""
 
 import dataclasses
 from pathlib import Path
@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from nucseg.engine import RandomBatches, cut_patches, fit
 from nucseg.losses import masked_cross_entropy
+from nucseg.methods.baselines.maskga_stages import whole_maps
 from nucseg.methods.partial_points.segmenter import instances, weak_labels
-from nucseg.methods.split_and_expand.reweighting import TwoPasses, reweighting_loss
+from nucseg.methods.split_and_expand.heads import probability
+from nucseg.methods.split_and_expand.reweighting import TwoPasses, center_loss
 from nucseg.methods.stages import (
     adam,
     fingerprint,
@@ -22,29 +23,31 @@ from nucseg.methods.stages import (
     require_labels,
     weights_fingerprint,
 )
+from nucseg.models import TwoHeadMaskGA
 from nucseg.postprocess import center_blobs, split_instances
 from nucseg.supervision.centers import center_squares
 
 #: Settings that training does not depend on; what validation depends on stays.
-_AFTER_TRAINING = ("heat_threshold", "overlap", "seed")
+AFTER_TRAINING = ("heat_threshold", "overlap", "seed")
 
 
 class Stacked(nn.Module):
-    """Both heads of a network as one output of four channels, as tiled prediction wants it."""
+    """Both heads of a network as one output, as tiled prediction wants it."""
 
     def __init__(self, network):
         super().__init__()
         self.network = network
 
     def forward(self, images):
-        """Return the logits of nucleus and center, (B, 4, H, W)."""
+        """Return the logits of nucleus and center, (B, 2 or 4, H, W)."""
         return torch.cat(self.network(images), dim=1)
 
 
 def two_maps(network, pixels, preprocessing):
     """Return the probabilities of nucleus and of center at each pixel of a color-normalized image, (H, W) float32."""
-    logits = logits_of(Stacked(network), pixels, preprocessing)
-    return tuple(torch.softmax(part, dim=0)[1].numpy() for part in logits.split(2))
+    answer = whole_maps if isinstance(network, TwoHeadMaskGA) else logits_of
+    logits = answer(Stacked(network), pixels, preprocessing)[None]
+    return tuple(probability(part)[0].numpy() for part in logits.chunk(2, dim=1))
 
 
 def center_targets(batch, side):
@@ -71,18 +74,14 @@ def two_head_loss(preprocessing, config):
         and center head weigh the same, which the article leaves open.
     """
     share = config.base.segmenter.voronoi_share
-    again = config.reweighting
 
     def loss(network, batch):
         targets = center_targets(batch, config.center_side)
         passes = TwoPasses(network, preprocessing.standardize(batch["image"]))
-        nucleus, center = (logits.float() for logits in passes.first)
+        nucleus = passes.first[0].float()
         total = sum(part * masked_cross_entropy(nucleus, batch["maps"][:, k])
                     for k, part in enumerate((share, 1 - share)) if part)
-        if again is None:
-            return total + F.cross_entropy(center, targets)
-        total = total + config.center_weight * F.cross_entropy(center, targets)
-        return total + again.weight * reweighting_loss(passes, targets, again)
+        return total + center_loss(passes, targets, config)
 
     return loss
 
@@ -97,7 +96,7 @@ def train_two_heads(train, val, preprocessing, config, network, *, run_dir, fabr
     preprocessing : nucseg.methods.preprocessing.Preprocessing
         Of the training set.
     config : SplitAndExpandConfig
-        All settings.
+        All settings; its base is a PartialPointsConfig.
     network : nucseg.models.TwoHeadUNet
         Not trained yet.
     run_dir : path-like
@@ -120,21 +119,27 @@ def train_two_heads(train, val, preprocessing, config, network, *, run_dir, fabr
     patches = cut_patches(train.names, train.pixels, labels, points, size=base.patch, least=base.patches_per_side,
                           device=fabric.device)
     settings = plain({
-        **{name: value for name, value in dataclasses.asdict(config).items() if name not in _AFTER_TRAINING},
+        **{name: value for name, value in dataclasses.asdict(config).items() if name not in AFTER_TRAINING},
         "stage": "two heads", "start": weights_fingerprint(network), "preprocessing": preprocessing.to_dict(),
         "targets": fingerprint(*train.pixels, *labels, *points), "validation": val.fingerprint(),
     })
-
-    def validate(network):
-        return mean_aji(val.samples, (split(*two_maps(network, p, preprocessing), config)[1] for p in val.pixels))
-
     folder = Path(run_dir) / f"two-heads-{fingerprint(settings, config.seed)}"
     history = fit(
         network, adam(network, own), RandomBatches(patches, own.batch, own.augment, own.stain),
         two_head_loss(preprocessing, config), epochs=own.epochs, run_dir=folder, config=settings, seed=config.seed,
-        fabric=fabric, validate=validate, validate_every=own.validate_every, progress=progress,
+        fabric=fabric, validate=split_score(val, preprocessing, config), validate_every=own.validate_every,
+        progress=progress,
     )
     return load_best(folder, network), history
+
+
+def split_score(val, preprocessing, config):
+    """Return ``score(network)``: mean AJI of Split over validation images with label maps."""
+
+    def score(network):
+        return mean_aji(val.samples, (split(*two_maps(network, p, preprocessing), config)[1] for p in val.pixels))
+
+    return score
 
 
 def split(nucleus, center, config):
