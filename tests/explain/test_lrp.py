@@ -12,7 +12,7 @@ from zennit.layer import Sum
 
 from nucseg.errors import DataError, UnknownNameError
 from nucseg.explain import LRPRules, relevance
-from nucseg.models import DistUNet, ResNet34UNet
+from nucseg.models import Add, DistUNet, ResNet34UNet
 
 EPS = LRPRules().stabilizer
 
@@ -133,8 +133,9 @@ def test_equals_a_loop_over_all_pairs(inside, first):
         nn.ConvTranspose2d(2, 3, kernel_size=3, stride=2, output_padding=1),
         nn.Conv2d(2, 3, kernel_size=3, stride=2, padding=2, dilation=2),
         nn.Upsample(scale_factor=2, mode="bilinear"),
+        nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True),
     ],
-    ids=lambda layer: type(layer).__name__,
+    ids=str,
 )
 def test_linear_layers_equal_their_matrix(layer):
     """Inside the network, so with z+ and inputs of either sign: a batch norm stands before the layer."""
@@ -173,6 +174,15 @@ class Residual(nn.Module):
         return self.last(self.sum(torch.stack([self.left(images), self.right(images)], dim=-1)))
 
 
+class Addition(Residual):
+    def __init__(self, left, right):
+        super().__init__(left, right)
+        self.sum = Add()
+
+    def forward(self, images):
+        return self.last(self.sum(self.left(images), self.right(images)))
+
+
 class Side(nn.Module):
     def __init__(self, left, right):
         super().__init__()
@@ -187,6 +197,7 @@ def one_pixel(network, amount=12.0, at="input", value=1.0, **rules):
     return relevance(network.eval(), image, start, at=at, rules=LRPRules(**rules)).item()
 
 
+@pytest.mark.parametrize("kind", [Residual, Addition])
 @pytest.mark.parametrize(
     "left, right, rule, expected",
     [
@@ -197,8 +208,8 @@ def one_pixel(network, amount=12.0, at="input", value=1.0, **rules):
         (3, -1, "epsilon", (18, -6)),
     ],
 )
-def test_residual_addition(left, right, rule, expected):
-    shares = [one_pixel(Residual(left, right), at=at, residual=rule) for at in ("left", "right")]
+def test_residual_addition(kind, left, right, rule, expected):
+    shares = [one_pixel(kind(left, right), at=at, residual=rule) for at in ("left", "right")]
     assert shares == pytest.approx(expected, rel=1e-5)
 
 
@@ -508,7 +519,7 @@ class Wrong(nn.Module):
     [
         ("layer", r"there is no rule for middle, LeakyReLU\("),
         ("norm", r"there is no rule for middle, BatchNorm2d\("),
-        ("addition", "cannot pass AddBackward, an operation .* zennit.layer.Sum"),
+        ("addition", "cannot pass AddBackward, an operation .* nucseg.models.Add"),
         ("function", "cannot pass ReluBackward"),
         ("twice", "last is used 2 times in a pass"),
         ("sigmoid", "the same weighted sum of logits at every pixel"),
