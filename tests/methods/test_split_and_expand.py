@@ -32,9 +32,15 @@ from nucseg.methods import (
     SplitAndExpand,
     SplitAndExpandConfig,
 )
+from nucseg.methods.baselines import DISTConfig
+from nucseg.methods.partial_points.segmenter import weak_labels
 from nucseg.methods.split_and_expand import method as module
+from nucseg.methods.split_and_expand import training
+from nucseg.methods.split_and_expand.config import STARTS
+from nucseg.methods.split_and_expand.heads import cross_entropy, margin, probability
 from nucseg.methods.split_and_expand.reweighting import TwoPasses, center_margin, start_relevance
 from nucseg.methods.split_and_expand.training import center_targets, two_head_loss
+from nucseg.methods.stages import fingerprint, plain, seeded, weights_fingerprint
 from nucseg.models import TwoHeadUNet
 from nucseg.supervision import annotate_dots
 
@@ -171,6 +177,56 @@ def test_black_surroundings_hold_no_centers():
 def test_margin_is_that_of_the_center_head():
     answer = torch.zeros(1, 2, 1, 1), torch.tensor([1.0, 4.0]).reshape(1, 2, 1, 1)
     assert center_margin(answer).item() == 3
+    assert center_margin((torch.zeros(1, 1, 1, 1), torch.full((1, 1, 1, 1), 3.0))).item() == 3
+
+
+def test_one_channel_says_what_two_channels_of_its_margin_say():
+    draws = torch.Generator().manual_seed(0)
+    one, targets = torch.randn(2, 1, 5, 6, generator=draws), torch.randint(0, 2, (2, 5, 6), generator=draws)
+    below = torch.randn(2, 1, 5, 6, generator=draws)
+    two = torch.cat([below, below + one], 1)
+    torch.testing.assert_close(margin(one), margin(two))
+    torch.testing.assert_close(probability(one), probability(two))
+    torch.testing.assert_close(cross_entropy(one, targets), cross_entropy(two, targets))
+    torch.testing.assert_close(cross_entropy(two, targets), F.cross_entropy(two, targets))
+    for kind in STARTS:
+        torch.testing.assert_close(start_relevance(one, targets, kind), start_relevance(two, targets, kind))
+
+
+#: Settings by which finished trainings are found, for the settings above; a new one makes all of them start anew.
+SETTINGS = {
+    "base", "center_min_size", "center_side", "center_threshold", "center_weight", "floor", "min_size",
+    "preprocessing", "reweighting", "stage", "start", "targets", "validation",
+}
+#: Fingerprints of all values but those that follow from data and random numbers, and of the names of the weights.
+FINGERPRINTS = {"settings": "186c24b2382be1d5", "weights": "b8dd3e08dac20f27"}
+
+
+def test_trainings_around_partial_points_are_found_again(dotted, val, tmp_path, monkeypatch):
+    class Asked(Exception):
+        pass
+
+    def ask(network, *_, **options):
+        raise Asked(network, options)
+
+    monkeypatch.setattr(training, "fit", ask)
+    with pytest.raises(Asked) as asked:
+        SplitAndExpand(CONFIG).fit(dotted, val, run_dir=tmp_path, fabric=cpu(), progress=False)
+    network, options = asked.value.args
+    settings, expected = options["config"], seeded(TwoHeadUNet, 0, "two heads")
+    assert set(settings) == SETTINGS and options["seed"] == 0
+    assert options["run_dir"] == tmp_path / f"two-heads-{fingerprint(settings, 0)}"
+    assert settings["stage"] == "two heads" and settings["start"] == weights_fingerprint(expected)
+    assert same_weights(network, expected) and fingerprint(list(network.state_dict())) == FINGERPRINTS["weights"]
+    learned = Preprocessing.learn(dotted, "reinhard", None)
+    pixels, points = [learned.colors(s.image) for s in dotted], [s.points for s in dotted]
+    labels = [weak_labels(*pair, BASE.segmenter) for pair in zip(pixels, points)]
+    assert settings["preprocessing"] == plain(learned.to_dict())
+    assert settings["targets"] == fingerprint(*pixels, *labels, *points)
+    assert settings["validation"] == fingerprint(*(learned.colors(s.image) for s in val), *(s.labels for s in val))
+    fixed = {name: value for name, value in settings.items()
+             if name not in ("preprocessing", "start", "targets", "validation")}
+    assert fingerprint(fixed) == FINGERPRINTS["settings"]
 
 
 def test_steps_divide_a_clump_and_grow_a_missed_nucleus(fitted, monkeypatch):
@@ -207,8 +263,12 @@ def test_what_cannot_be_fitted_is_refused(dotted, val, tmp_path):
     with pytest.raises(DataError, match="without the dense CRF"):
         SplitAndExpand(SplitAndExpandConfig(base=PartialPointsConfig(detector=None)))
     assert SplitAndExpand(base=PartialPoints(PartialPointsConfig(detector=None))).config.base.segmenter.crf_epochs == 0
-    with pytest.raises(DataError, match="PartialPoints as base"):
+    with pytest.raises(DataError, match="expected a PartialPoints or a MaskGA as base, got 3"):
         SplitAndExpand(base=3)
+    with pytest.raises(DataError, match=r"expected a PartialPointsConfig or a MaskGAConfig as base, got DISTConfig\("):
+        SplitAndExpandConfig(base=DISTConfig())
+    with pytest.raises(DataError, match="a base with the settings seed, mode, detector is none of those known"):
+        SplitAndExpandConfig(base={"seed": 1, "mode": "attention", "detector": None})
     method = SplitAndExpand(CONFIG)
     options = {"run_dir": tmp_path, "fabric": cpu(), "progress": False}
     with pytest.raises(DataError, match=r"^a: a training image needs points"):
