@@ -239,7 +239,7 @@ def test_steps_divide_a_clump_and_grow_a_missed_nucleus(fitted, monkeypatch):
     heat = np.zeros((64, 64), np.float32)
     heat[46:55, 46:55] = 1
     blobs_seen = []
-    monkeypatch.setattr(SplitAndExpand, "_explain", lambda self, pixels, blobs: blobs_seen.append(blobs) or heat)
+    monkeypatch.setattr(SplitAndExpand, "explain", lambda self, image, blobs: blobs_seen.append(blobs) or heat)
     steps = fitted.predict_stages(disk_sample("x").image)
     assert steps["baseline"].max() == 1 and steps["split"].max() == 2 and steps["expand"].max() == 3
     assert np.array_equal(steps["split"] > 0, steps["baseline"] > 0)
@@ -251,10 +251,10 @@ def test_steps_divide_a_clump_and_grow_a_missed_nucleus(fitted, monkeypatch):
 def test_relevance_of_all_centers_adds_up_to_their_number(fitted):
     blobs = np.zeros((64, 64), np.int32)
     blobs[20:23, 20:23], blobs[40:45, 40:44] = 1, 2
-    heat = fitted._explain(disk_sample("x").image, blobs)
+    heat = fitted.explain(disk_sample("x").image, blobs)
     assert heat.shape == (64, 64) and heat.min() >= 0
     assert 0 < heat.sum() <= 2 * 1.001, "nothing is made from nothing; what meets no input is lost"
-    assert not fitted._explain(disk_sample("x").image, np.zeros((64, 64), np.int32)).any()
+    assert not fitted.explain(disk_sample("x").image, np.zeros((64, 64), np.int32)).any()
 
 
 def test_what_cannot_be_fitted_is_refused(dotted, val, tmp_path):
