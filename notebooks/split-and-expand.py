@@ -79,7 +79,7 @@ from nucseg.explain import LRPRules, feature_weights, relevance
 from nucseg.methods import PartialPointsConfig, SegmenterConfig, SplitAndExpand, SplitAndExpandConfig
 from nucseg.methods.partial_points import weak_labels
 from nucseg.methods.split_and_expand import ReweightingConfig
-from nucseg.methods.split_and_expand.reweighting import LAYER, center_margin, start_relevance
+from nucseg.methods.split_and_expand.reweighting import center_margin, start_relevance
 from nucseg.postprocess import (
     center_blobs, center_peaks, components, expand_centers, fit_mixture, split_instances, unassigned_blobs,
 )
@@ -593,7 +593,7 @@ with torch.no_grad():
 weight_maps, lines = {}, {}
 at_dots = torch.nn.functional.max_pool2d(targets[:, None].float(), 2, ceil_mode=True)[:, 0] > 0
 for start in ("margin", "probability", "dots"):
-    found = relevance(network, batch_images, start_relevance(logits, targets, start), at=LAYER, output=center_margin)
+    found = relevance(network, batch_images, start_relevance(logits, targets, start), at="c1", output=center_margin)
     weight_maps[start] = feature_weights(found).mean(1)
     lines[start] = {"at dots": float(weight_maps[start][at_dots].mean()),
                     "elsewhere": float(weight_maps[start][~at_dots].mean()),
