@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from method_checks import (
+    changed,
     check_config,
     check_damaged,
     check_independence,
@@ -26,8 +27,8 @@ from nucseg.methods import Preprocessing, ReweightingConfig, SplitAndExpand, Spl
 from nucseg.methods.baselines import MaskGA, MaskGAConfig, maskga_stages
 from nucseg.methods.baselines.maskga_stages import first_labels
 from nucseg.methods.saved import load_method
-from nucseg.methods.split_and_expand import maskga_base_config
 from nucseg.methods.split_and_expand import method as module
+from nucseg.methods.split_and_expand.config import maskga_base_config
 from nucseg.methods.split_and_expand.maskga import two_head_maskga_loss
 from nucseg.methods.split_and_expand.reweighting import TwoPasses
 from nucseg.methods.stages import Images
@@ -184,8 +185,8 @@ def test_labels_are_corrected_by_the_nucleus_head(tmp_path, monkeypatch):
     (folder,) = tmp_path.glob("two-heads-superpixels-*")
     network = TwoHeadMaskGANet(2, 8)
     load_weights(folder / "best.safetensors", network)
-    images = Images.read(TRAIN, Preprocessing.learn(TRAIN, None, None))
     preprocessing = Preprocessing.learn(TRAIN, None, None)
+    images = Images.read(TRAIN, preprocessing)
     assert len(seen) == 4  # two training images, two validation images
     for pixels, own, (labels, prob) in zip(images.pixels, first_labels(images, BASE), seen):
         np.testing.assert_array_equal(labels, own[0])
@@ -266,8 +267,8 @@ def test_segmentation_alone_has_no_attention_net(tmp_path):
 
 def test_what_cannot_be_fitted_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"^a: a validation image needs a label map"):
-        SplitAndExpand(CONFIG).fit(TRAIN, TRAIN.__class__("dots", ("a",), lambda _: replace(TRAIN["a"], labels=None)),
-                                   run_dir=tmp_path, fabric=cpu(), progress=False)
+        unlabeled = changed(TRAIN, lambda sample: replace(sample, labels=None))
+        SplitAndExpand(CONFIG).fit(TRAIN, unlabeled, run_dir=tmp_path, fabric=cpu(), progress=False)
     with pytest.raises(DataError, match="64x64 pixels are less than a patch of 250"):
         fit(replace(CONFIG, base=replace(BASE, patch=250)), tmp_path)
     assert not list(tmp_path.iterdir())

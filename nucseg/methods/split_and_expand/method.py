@@ -27,6 +27,10 @@ from nucseg.postprocess import expand_centers, unassigned_blobs
 class SplitAndExpand(Method):
     """A second head finds centers; they divide clumps, and explaining them grows nuclei that the base missed.
 
+    Around :class:`nucseg.methods.PartialPoints` there is one training; around
+    :class:`nucseg.methods.baselines.MaskGA` one for each of its stages, with labels that the nucleus head corrects in
+    between. ``networks`` and predictions are the same for both, ``histories`` are named by the stages.
+
     Parameters
     ----------
     config : SplitAndExpandConfig, optional
