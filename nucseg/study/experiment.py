@@ -124,7 +124,8 @@ def record_path(slug, row, profile="full"):
 def run_row(slug, row, profile="full", *, images=None, root=None, force=False):
     """Return the record of a row, running it unless a current record exists.
 
-    A record is current if its settings, its data and the library code it depends on are unchanged.
+    A record is current if its settings, its data, the images that it trains on and the library code it depends on are
+    unchanged.
 
     Parameters
     ----------
@@ -162,6 +163,7 @@ def run_row(slug, row, profile="full", *, images=None, root=None, force=False):
         "images": list(dataset.ids),
         "data_checksum": dataset.checksum,
         "library_digest": row.digest(),
+        **({"fold_images": others} if others else {}),
     }
     if path.is_file() and not force:
         record = read_record(path)
@@ -172,8 +174,6 @@ def run_row(slug, row, profile="full", *, images=None, root=None, force=False):
     if set(metrics) != set(dataset.ids):
         raise DataError(f"{row.key}: measured {len(metrics)} images of {len(dataset)}")
     details = {"device": notes.pop("device", "cpu"), "versions": versions(), **({"notes": notes} if notes else {})}
-    if others:
-        details["fold_images"] = others
     if "training" in notes:
         # Of all stages, also where another row or an interrupted call trained them; ``seconds`` is this call's.
         details["training_seconds"] = round(sum(stage["seconds"] for stage in notes["training"].values()), 1)

@@ -15,8 +15,10 @@ def test_columns_and_no_line_twice():
 
 
 def test_scores_are_shares():
-    scores = TABLE[TABLE.metric.isin(["precision", "recall", "f1", "f1_pixel", "accuracy", "object_dice", "aji"])]
-    assert scores.value.between(0, 1).all()
+    shares = ["precision", "recall", "f1", "f1_pixel", "accuracy", "object_dice", "aji", "object_dice_small",
+              "aji_small"]
+    assert TABLE[TABLE.metric.isin(shares)].value.between(0, 1).all()
+    assert TABLE[TABLE.paper.eq("foo2022")].metric.isin(shares).all()
 
 
 def test_printed_f1_follows_from_printed_precision_and_recall():
@@ -26,3 +28,25 @@ def test_printed_f1_follows_from_printed_precision_and_recall():
     harmonic = 2 * wide.precision * wide.recall / (wide.precision + wide.recall)
     assert len(wide) == 18
     assert (harmonic - wide.f1).abs().max() < 2e-4
+
+
+def foo2022(experiment):
+    """Return a table of Foo et al. (2022) with a line for each row and dataset and a column for each metric."""
+    lines = TABLE[TABLE.paper.eq("foo2022") & TABLE.experiment.eq(experiment)]
+    return lines.pivot_table(index=["row", "dataset"], columns="metric", values="value")
+
+
+def test_the_tables_of_split_and_expand_are_complete():
+    assert foo2022("split and expand").shape == (2 * 3 * 2, 4) and foo2022("re-weighting").shape == (2 * 2, 4)
+    assert foo2022("split and expand").notna().all(axis=None) and foo2022("re-weighting").notna().all(axis=None)
+    tables = TABLE[TABLE.paper.eq("foo2022")].groupby("experiment").table.unique().map(list).to_dict()
+    assert tables == {"split and expand": ["Table 1"], "re-weighting": ["Table 2"]}
+
+
+def test_the_whole_method_scores_the_same_in_both_tables():
+    """With re-weighting is how the whole method is trained: table 2 repeats two rows of table 1."""
+    steps, reweighting = foo2022("split and expand"), foo2022("re-weighting")
+    assert set(reweighting.index.get_level_values("dataset")) == {"monuseg"}
+    for base in ("Weakly", "MaskGA"):
+        whole = steps.loc[f"{base}, Split & Expand", "monuseg"]
+        assert reweighting.loc[f"{base}, with", "monuseg"].to_dict() == whole.to_dict()

@@ -6,6 +6,7 @@ import torch
 from nucseg.engine import fabric
 from nucseg.explain import feature_weights, relevance
 from nucseg.methods.split_and_expand.reweighting import center_margin, start_relevance
+from nucseg.study.measures.common import training_notes
 from nucseg.study.measures.split_and_expand import fitted
 from nucseg.supervision import box_centers
 from nucseg.supervision.centers import center_squares
@@ -46,7 +47,8 @@ def weights_at_dots(network, images, squares, start, scope):
 
 def measure_weights(dataset, row):
     """Train the row's fold, then yield the weights in the middle of each image."""
-    method = fitted(row, fabric())
+    runner = fabric()
+    method = fitted(row, runner)
     (network,) = method.networks.values()
     device = next(network.parameters()).device
     for sample in dataset:
@@ -57,3 +59,4 @@ def measure_weights(dataset, row):
         dots = torch.from_numpy(box_centers(sample.labels) - corner)
         squares = center_squares([dots], tuple(images.shape[2:]), method.config.center_side, device)
         yield sample.id, weights_at_dots(network, images, squares, row.settings["start"], row.settings["scope"])
+    return training_notes(method, runner)

@@ -14,8 +14,9 @@ from nucseg.methods.partial_points.segmenter import instances
 from nucseg.methods.stages import weights_fingerprint
 from nucseg.metrics import detection_scores
 from nucseg.postprocess import center_blobs, center_peaks, expand_centers, split_instances, unassigned_blobs
+from nucseg.study.digest import library_digest
+from nucseg.study.measures import growth
 from nucseg.study.measures.common import training_notes
-from nucseg.study.measures.growth import GROWTH
 from nucseg.study.measures.instances import added_metrics, instance_metrics
 from nucseg.study.measures.memory import Memory
 from nucseg.study.paths import runs_folder
@@ -52,18 +53,21 @@ class Steps:
 
     def __init__(self, method, folder):
         (self.network,) = method.networks.values()
-        self.method, self.memory, self.weights = method, Memory(folder), weights_fingerprint(self.network)
+        self.method, self.memory = method, Memory(folder)
+        # Code, too: a row that runs again because its code has changed must not be handed what the old code made.
+        code = [library_digest(name) for name in (SplitAndExpand.__module__, growth.__name__)]
+        self.source = [weights_fingerprint(self.network), method.preprocessing.to_dict(), code]
 
     def maps(self, sample):
         """Return the probability maps ``nucleus`` and ``center`` of a sample, (H, W) float32."""
-        return self.memory.recall(lambda: self.method.predict_maps(sample.image), self.weights, sample.image)
+        return self.memory.recall(lambda: self.method.predict_maps(sample.image), self.source, sample.image)
 
     def heat(self, sample, blobs, kind, rules):
-        """Return the heatmap of given groups of center pixels by one of :data:`GROWTH`, (H, W) float."""
+        """Return the heatmap of given groups of center pixels by one of :data:`growth.GROWTH`, (H, W) float."""
         def compute():
-            return {"heat": GROWTH[kind](self.method, sample.image, blobs, self.maps(sample), LRPRules(**rules))}
+            return {"heat": growth.GROWTH[kind](self.method, sample.image, blobs, self.maps(sample), LRPRules(**rules))}
 
-        return self.memory.recall(compute, self.weights, sample.image, blobs, kind, rules)["heat"]
+        return self.memory.recall(compute, self.source, sample.image, blobs, kind, rules)["heat"]
 
     def objects(self, sample, *, centers=None, clustering="gmm", floor=None, unassigned="point", grow="relevance",
                 rules=None, expand=None):
@@ -80,7 +84,7 @@ class Steps:
         unassigned : str
             Rule of :func:`nucseg.postprocess.unassigned_blobs`.
         grow : str
-            Where the heat comes from, one of :data:`GROWTH`.
+            Where the heat comes from, one of :data:`growth.GROWTH`.
         rules : mapping, optional
             Of :class:`nucseg.explain.LRPRules`.
         expand : mapping, optional
