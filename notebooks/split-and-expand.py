@@ -193,6 +193,7 @@ def changed(sample):
     return int(results[sample.id]["expand"].max() - results[sample.id]["baseline"].max())
 
 
+# %% tags=["hide-input"]
 seen = max(test, key=changed)
 mine, clump = results[seen.id], int(parts(seen).argmax())
 middle_of = np.array(seen.labels.shape) / 2
