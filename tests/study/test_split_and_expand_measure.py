@@ -286,6 +286,16 @@ def study(monkeypatch, tmp_path):
     monkeypatch.setattr(experiment, "runs_folder", lambda slug: tmp_path / "runs" / slug)
 
 
+def test_rows_of_one_training_look_for_it_once(study, monkeypatch):
+    fits = []
+    monkeypatch.setattr(SplitAndExpand, "fit", lambda self, *parts, **options: fits.append(self) or self)
+    other_step = replace(ROW, row="z", settings={**ROW.settings, "output": "expand"}, fold=replace(ROW.fold, part="val"))
+    assert fitted(ROW, "runner") is fitted(other_step, "runner") and len(fits) == 1
+    for change in ({"seed": 6}, {"fold": FoldChoice(2, 3)}, {}):
+        fitted(replace(ROW, **change), "runner")
+    assert len(fits) == 4
+
+
 def test_training_sees_the_dots_of_its_fold_alone(study, monkeypatch, tmp_path):
     seen = {}
     monkeypatch.setattr(SplitAndExpand, "fit", lambda self, train, val, **options: seen.update(

@@ -1,5 +1,6 @@
 """How rows of split and expand are measured: train both heads, or find them trained, then process their maps."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -24,6 +25,8 @@ from nucseg.supervision import annotate_dots
 
 #: Distance at which a predicted center counts as found, px.
 REACH = 6.0
+#: The method fitted last in this process: rows of one training follow one another, and even to find it takes a minute.
+_LAST: dict = {}
 _CENTERS = {"blobs": center_blobs, "peaks": center_peaks}
 
 
@@ -32,12 +35,18 @@ def training_folder():
     return runs_folder("split-and-expand") / "training"
 
 
-def fitted(row, runner, progress=True):
+def fitted(row, runner):
     """Return the method of a row, trained on its fold with all dots, now or earlier."""
-    config = config_from_dict(SplitAndExpandConfig, row.settings["config"])
-    train, val, _ = row.fold.of(load_dataset(row.dataset))
-    method = SplitAndExpand(replace(config, seed=row.seed))
-    return method.fit(annotate_dots(train), val, run_dir=training_folder(), fabric=runner, progress=progress)
+    what = (training_folder(), json.dumps(row.settings["config"], sort_keys=True), row.dataset, row.seed,
+            replace(row.fold, part="test"))
+    if what not in _LAST:
+        config = config_from_dict(SplitAndExpandConfig, row.settings["config"])
+        train, val, _ = row.fold.of(load_dataset(row.dataset))
+        method = SplitAndExpand(replace(config, seed=row.seed))
+        method.fit(annotate_dots(train), val, run_dir=training_folder(), fabric=runner)
+        _LAST.clear()
+        _LAST[what] = method
+    return _LAST[what]
 
 
 class Steps:
