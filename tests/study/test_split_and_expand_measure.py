@@ -289,8 +289,8 @@ def study(monkeypatch, tmp_path):
 def test_rows_of_one_training_look_for_it_once(study, monkeypatch):
     fits = []
     monkeypatch.setattr(SplitAndExpand, "fit", lambda self, *parts, **options: fits.append(self) or self)
-    other_step = replace(ROW, row="z", settings={**ROW.settings, "output": "expand"}, fold=replace(ROW.fold, part="val"))
-    assert fitted(ROW, "runner") is fitted(other_step, "runner") and len(fits) == 1
+    other = replace(ROW, row="z", settings={**ROW.settings, "output": "expand"}, fold=replace(ROW.fold, part="val"))
+    assert fitted(ROW, "runner") is fitted(other, "runner") and len(fits) == 1
     for change in ({"seed": 6}, {"fold": FoldChoice(2, 3)}, {}):
         fitted(replace(ROW, **change), "runner")
     assert len(fits) == 4
