@@ -78,9 +78,8 @@ class Steps:
 
         return self.memory.recall(compute, self.source, sample.image, blobs, kind, rules)["heat"]
 
-    def objects(self, sample, *, centers=None, clustering="gmm", floor=None, unassigned="point", grow="relevance",
-                rules=None, expand=None):
-        """Return the instance maps of all steps and the centers.
+    def divided(self, sample, *, centers=None, clustering="gmm", floor=None):
+        """Return what the base and Split make of a sample, and the centers.
 
         Parameters
         ----------
@@ -90,19 +89,11 @@ class Steps:
             ``rule`` ("blobs" or "peaks") and its arguments; the method's blobs by default.
         clustering, floor : str, float
             Of :func:`nucseg.postprocess.split_instances`.
-        unassigned : str
-            Rule of :func:`nucseg.postprocess.unassigned_blobs`.
-        grow : str
-            Where the heat comes from, one of :data:`growth.GROWTH`.
-        rules : mapping, optional
-            Of :class:`nucseg.explain.LRPRules`.
-        expand : mapping, optional
-            Arguments of :func:`nucseg.postprocess.expand_centers`.
 
         Returns
         -------
         dict of str to numpy.ndarray
-            ``baseline``, ``split`` and ``expand``, (H, W) int32.
+            ``baseline`` and ``split``, (H, W) int32.
         nucseg.postprocess.Centers
         """
         config, maps = self.method.config, self.maps(sample)
@@ -113,11 +104,39 @@ class Steps:
         baseline = instances(maps["nucleus"], config.min_size)
         divided = split_instances(baseline, center, centers=found.points, method=clustering,
                                   floor=config.floor if floor is None else floor, min_size=config.min_size)
-        alone = unassigned_blobs(baseline, center, centers=found, rule=unassigned)
+        return {"baseline": baseline, "split": divided}, found
+
+    def objects(self, sample, *, unassigned="point", grow="relevance", rules=None, expand=None, **choices):
+        """Return what all steps make of a sample, and the centers.
+
+        Parameters
+        ----------
+        sample : nucseg.data.Sample
+            The image.
+        unassigned : str
+            Rule of :func:`nucseg.postprocess.unassigned_blobs`.
+        grow : str
+            Where the heat comes from, one of :data:`growth.GROWTH`.
+        rules : mapping, optional
+            Of :class:`nucseg.explain.LRPRules`.
+        expand : mapping, optional
+            Arguments of :func:`nucseg.postprocess.expand_centers`.
+        **choices
+            Of :meth:`divided`.
+
+        Returns
+        -------
+        dict of str to numpy.ndarray
+            ``baseline``, ``split`` and ``expand``, (H, W) int32.
+        nucseg.postprocess.Centers
+        """
+        config, (found, centers) = self.method.config, self.divided(sample, **choices)
+        center = np.clip(self.maps(sample)["center"], 0, 1)
+        alone = unassigned_blobs(found["baseline"], center, centers=centers, rule=unassigned)
         options = {"threshold": config.heat_threshold, "max_overlap": config.overlap, "min_size": config.min_size}
         heat = self.heat(sample, alone.blobs, grow, rules or {})
-        expanded = expand_centers(divided, center, heat, unassigned=alone, **{**options, **(expand or {})})
-        return {"baseline": baseline, "split": divided, "expand": expanded}, found
+        grown = expand_centers(found["split"], center, heat, unassigned=alone, **{**options, **(expand or {})})
+        return {**found, "expand": grown}, centers
 
 
 def measure_steps(dataset, row):
@@ -126,7 +145,8 @@ def measure_steps(dataset, row):
     method = fitted(row, runner)
     steps, output = Steps(method, training_folder() / "maps"), row.settings["output"]
     for sample in dataset:
-        objects, centers = steps.objects(sample, **row.settings.get("steps", {}))
+        process = steps.objects if output == "expand" else steps.divided
+        objects, centers = process(sample, **row.settings.get("steps", {}))
         scores = detection_scores(true_points(sample), centers.points, REACH)
         areas = np.bincount(centers.blobs.ravel())[1:]
         yield sample.id, {
