@@ -234,8 +234,9 @@ def test_every_declared_choice_gives_instance_maps(steps):
 def test_a_row_measures_the_step_it_names(monkeypatch, tmp_path, output, score, small, added):
     monkeypatch.setattr(measures, "fitted", lambda row, runner: hand_made())
     monkeypatch.setattr(measures, "training_folder", lambda: tmp_path)
-    row = declared.declare("x", "y", "painted", CONFIG, FoldChoice(0, 3), output=output, steps={
-        "clustering": "nearest", "grow": "disk", "expand": {"sigma": 0.0}})
+    growth = {"grow": "disk", "expand": {"sigma": 0.0}} if output == "expand" else {}
+    row = declared.declare("x", "y", "painted", CONFIG, FoldChoice(0, 3), output=output,
+                           steps={"clustering": "nearest", **growth})
     lines, notes = drain(measure_steps(Dataset("painted", ("a", "b"), painted), row))
     assert list(lines) == ["a", "b"] and notes.keys() == {"device", "precision", "training"}
     for line in lines.values():
