@@ -87,6 +87,7 @@ from nucseg.postprocess import (
 from nucseg.study import live
 from nucseg.study import split_and_expand_figures as study
 from nucseg.study.chapter import glue, settings
+from nucseg.study.experiment import rows
 from nucseg.study.experiments.split_and_expand import CLUSTERINGS
 from nucseg.study.measures.growth import GROWTH
 from nucseg.study.measures.instances import added_metrics, instance_metrics
@@ -346,9 +347,9 @@ print("means:", weighted.means.round(2).tolist(), "after", len(weighted.trace) -
 # ```
 
 # %%
-rows, columns = np.indices((44, 70))
-toy = np.where((rows - 22) ** 2 + (columns - 24) ** 2 <= 18**2, 1, 0)
-toy[((rows - 22) ** 2 + (columns - 50) ** 2 <= 9**2) & (toy == 0)] = 2
+down, across = np.indices((44, 70))
+toy = np.where((down - 22) ** 2 + (across - 24) ** 2 <= 18**2, 1, 0)
+toy[((down - 22) ** 2 + (across - 50) ** 2 <= 9**2) & (toy == 0)] = 2
 middles = np.array([(22, 24), (22, 50)])
 inside, narrow = np.argwhere(toy > 0), bumps(middles, toy.shape, 2.0)
 ways = {"map of centers": narrow, "at least 0.05": np.maximum(narrow, 0.05), "all alike": np.ones(toy.shape)}
@@ -725,8 +726,8 @@ printed.style.format({"gain": "{:+.4f}", "sd": "{:.4f}", "effect": "{:+.2f}", "p
 # %% tags=["remove-output"]
 def verdict(metric, step):
     """Return, for each dataset, the gain of a step and whether p is below 0.05, in words."""
-    rows = tests.xs((metric, step), level=("metric", "step")) if len(tests) else tests
-    return "; ".join(f"{study.NAMES[d]} {r.gain:+.3f} (p = {r.p:.2g}, {r.images:.0f} images)" for d, r in rows.iterrows())
+    lines = tests.xs((metric, step), level=("metric", "step")) if len(tests) else tests
+    return "; ".join(f"{study.NAMES[d]} {r.gain:+.3f} (p = {r.p:.2g}, {r.images:.0f} images)" for d, r in lines.iterrows())
 
 
 said = {key: verdict(metric, step) or "nothing is recorded yet" for key, metric, step in (
@@ -847,6 +848,25 @@ print("centers of a perfect map by least size:", kept, "of", len(points), "dots"
 # *Cause:* two constants that were chosen apart. *Cure:* none is needed as long as the head is unsure: at a threshold of 0.05 its spots are wider
 # than their targets. Look at the median area in the table above; if it comes near 9, lower `center_min_size`. At `min_size=0`, a few squares
 # still fuse with a neighbor.
+#
+# ### A head that never says yes
+#
+# The base has labels on most pixels, the center head on half a percent of them. With few steps the base is done and the head is not.
+
+# %% tags=["remove-output"]
+few = means(study.SLUG, "too few epochs", "tnbc")
+(declared,) = [row for row in rows(study.SLUG) if row.experiment == "too few epochs"]
+if len(few):
+    row, epochs_of = few.iloc[0], declared.settings["config"]["base"]["segmenter"]["epochs"]
+    said = (f"After {epochs_of} epochs on TNBC, the base paints pixels with F1 {row.f1_pixel:.2f}; of the nuclei, the center head finds "
+            f"{100 * row.center_recall:.1f} %")
+else:
+    said = "Nothing is recorded yet"
+glue("se-few", said)
+
+# %% [markdown]
+# {glue:text}`se-few`. *Cause:* saying no everywhere costs little. *Cure:* train longer, or make the features that speak for centers count
+# more, which is what [re-weighting](se-reweighting) is for. Before you judge Split or Expand, look at the recall of the centers.
 #
 # ### Blobs that fuse
 #
