@@ -168,7 +168,7 @@ config = PartialPointsConfig(
     detector, segmenter, patch=chosen.patch, patches_per_side=chosen.patches_per_side, weights=chosen.weights, seed=seed
 )
 
-# %% tags=["remove-output"]
+# %% tags=["hide-input", "remove-output"]
 assert profile != "full" or config == PartialPointsConfig(weights=chosen.weights, seed=seed)  # the library's defaults
 steps = [int(np.ceil(len(train) * chosen.patches_per_side**2 / n)) * e for e, n, _ in
          (chosen.detector_training, chosen.segmenter_training)]
@@ -426,7 +426,7 @@ glue("pp-strategies-figure", viz.show_detections(
 #
 # {glue:text}`pp-strategies-say` One draw of dots on a few images decides little; what counts is Table I [below](pp-tables).
 
-# %% tags=["remove-output"]
+# %% tags=["hide-input", "remove-output"]
 order = live_detection["F1"].sort_values(ascending=False)
 said = "" if chosen.restart else " ST-nu and ST-bg went on from ext-GM, so they had more steps than the others."
 said += "" if order.index[0] == "Full" else " Full has all dots and yet is not first: most likely it had too few steps."
@@ -614,7 +614,7 @@ kernels = compare_kernels(prob, pixels[middle] / 255, segmenter.sigma_xy, segmen
 print(f"lattice / exact: energy {kernels['energy_ratio']:.2f}, gradient {kernels['gradient_ratio']:.2f} "
       f"(correlation {kernels['gradient_correlation']:.3f})")
 
-# %% tags=["remove-output"]
+# %% tags=["hide-input", "remove-output"]
 recorded = study.our_means("strength of the lattice")
 glue("pp-lattice", f"{recorded.gradient_ratio.iloc[0]:.2f}" if len(recorded) else "not measured")
 glue("pp-lattice-factor", f"{2 * recorded.gradient_ratio.iloc[0]:.1f}" if len(recorded) else "not measured")
@@ -665,7 +665,7 @@ figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", 
 glue("pp-crf", figure)
 glue("pp-crf-state", "Study, MoNuSeg" if complete else where)
 
-# %% tags=["remove-output"]
+# %% tags=["hide-input", "remove-output"]
 gains = {where: float(live_crf.loc[("crf_weight", segmenter.crf_weight), "aji"])}
 both = pd.concat([study.our_means("segmentation"), study.our_means("choices in stage 2")])
 if {"GT points", "cross-entropy only"} <= set(both.index):
@@ -749,6 +749,7 @@ glue("pp-ratios", viz.show_panels(pictures, names, columns=len(rows) + 2))
 
 # %% tags=["hide-input"]
 full = {row: study.recorded_training("segmentation", row) for row in ("10 %", "GT points", "fully supervised")}
+full["GT points, stain jitter, raw colors"] = study.recorded_training("closing the gap, all dots", "stain jitter, raw colors")
 short = [row.row for row in declared("partial-points") if row.experiment == "segmentation, short"]
 full |= {f"{row}, short": study.recorded_training("segmentation, short", row) for row in short}
 full = {row: next(iter(seeds.values())) for row, seeds in full.items() if seeds}
@@ -818,7 +819,7 @@ axes[0].set(xlabel="AJI", title=title)
 figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
 glue("pp-images", figure)
 
-# %% tags=["remove-output"]
+# %% tags=["hide-input", "remove-output"]
 ranks = per_image.iloc[:, -1].rank()
 links = {column: float(ranks.corr(hard[column].reindex(per_image.index).rank())) for column in hard}
 told = [f"{column}: {value:+.2f}" for column, value in links.items() if value == value]
@@ -865,7 +866,7 @@ glue("pp-aji-kept", 100 * float(scores["10 %"] / scores["fully supervised"]))
 # %% tags=["hide-input"]
 price.style.format("{:.4g}", na_rep="not published")
 
-# %% tags=["remove-output"]
+# %% tags=["hide-input", "remove-output"]
 printed = published("qu2020", "segmentation").query("dataset == 'monuseg'").set_index(["row", "metric"])["value"]
 glue("pp-mo-dots", float(printed["GT points", "aji"]))
 glue("pp-mo-masks", float(printed["fully supervised", "aji"]))
@@ -916,7 +917,7 @@ study.side_by_side("ten draws of 10 % of the dots", (*study.DETECTION, *study.SE
 # %% tags=["hide-input"]
 study.side_by_side("across datasets", study.SEGMENTATION)
 
-# %% tags=["remove-output"]
+# %% tags=["hide-input", "remove-output"]
 compared = comparison("partial-points")
 compared = compared[compared.verdict != "not run"]
 agree, differ = (int((compared.verdict == verdict).sum()) for verdict in ("agrees", "differs"))
