@@ -23,6 +23,8 @@ class TwoFeatures(torch.nn.Module):
     On an image of ones both features are 1, so they get 3/4 and 1/4 of the relevance of their four pixels.
     """
 
+    weighted = "c1"
+
     def __init__(self):
         super().__init__()
         self.c1 = torch.nn.Conv2d(3, 2, 1, stride=2, bias=False)
