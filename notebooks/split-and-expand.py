@@ -336,8 +336,8 @@ pd.DataFrame.from_dict(lines, orient="index").rename_axis(f"centers within 6 px;
 # :label: eq-se-em
 # \begin{aligned}
 # g_{ij} &= \frac{\pi_j \, \mathcal{N}(x_i; \mu_j, \Sigma_j)}{\sum_l \pi_l \, \mathcal{N}(x_i; \mu_l, \Sigma_l)}, \qquad
-# n_j = \sum_i w_i g_{ij}, \qquad
-# \mu_j = \frac{1}{n_j} \sum_i w_i g_{ij} x_i, \\
+# n_j = \sum_i w_i g_{ij}, \\
+# \mu_j &= \frac{1}{n_j} \sum_i w_i g_{ij} x_i, \\
 # \Sigma_j &= \frac{1}{n_j} \sum_i w_i g_{ij} (x_i - \mu_j)(x_i - \mu_j)^\top + \epsilon I ,
 # \end{aligned}
 # ```
