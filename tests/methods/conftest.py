@@ -25,6 +25,14 @@ def tiny(monkeypatch):
         monkeypatch.setattr(module, "unet", tiny_unet)
 
 
+@pytest.fixture(scope="module")
+def float32():
+    """Prediction computes in float32 also where the machine has bfloat16, so that two ways can be compared."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("nucseg.engine.tiles.choose_precision", lambda *_: "32-true")
+        yield
+
+
 @pytest.fixture(scope="session")
 def train():
     """Four images with a part of their dots."""

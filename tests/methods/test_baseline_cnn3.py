@@ -37,12 +37,6 @@ def cpu():
     return fabric(device="cpu", precision="32-true")
 
 
-@pytest.fixture
-def float32(monkeypatch):
-    """Prediction computes in float32 also where the machine has bfloat16, so that two ways can be compared."""
-    monkeypatch.setattr("nucseg.engine.tiles.choose_precision", lambda *_: "32-true")
-
-
 @pytest.fixture(scope="module")
 def fitted(tmp_path_factory, cpu):
     run_dir = tmp_path_factory.mktemp("run")

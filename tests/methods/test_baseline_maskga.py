@@ -41,17 +41,11 @@ TRAIN = annotate_dots(disks("a", "b"))
 VAL = disks("v", "w")
 IMAGES = [disk_sample(name).image for name in ("x", "y")]
 
+pytestmark = pytest.mark.usefixtures("float32")
+
 
 def fit(config, folder, train=TRAIN, val=VAL):
     return MaskGA(config).fit(train, val, run_dir=folder, fabric=cpu(), progress=False)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def float32():
-    """Prediction computes in float32 also where the machine has bfloat16, so that two ways can be compared."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("nucseg.engine.tiles.choose_precision", lambda *_: "32-true")
-        yield
 
 
 @pytest.fixture(scope="module")

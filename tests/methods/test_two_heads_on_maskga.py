@@ -45,17 +45,11 @@ PLAIN = replace(CONFIG, reweighting=None)
 PREPROCESSING = Preprocessing(None, (0.5, 0.4, 0.5), (0.2, 0.2, 0.2))
 TRAIN, VAL = annotate_dots(disks("a", "b"), 1.0), disks("v", "w")
 
+pytestmark = pytest.mark.usefixtures("float32")
+
 
 def fit(config, folder):
     return SplitAndExpand(config).fit(TRAIN, VAL, run_dir=folder, fabric=cpu(), progress=False)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def float32():
-    """Prediction computes in float32 also where the machine has bfloat16, so that two ways can be compared."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("nucseg.engine.tiles.choose_precision", lambda *_: "32-true")
-        yield
 
 
 @pytest.fixture(scope="module")

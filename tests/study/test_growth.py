@@ -7,8 +7,18 @@ import pytest
 import torch
 
 from nucseg.explain import LRPRules
-from nucseg.methods import Preprocessing
-from nucseg.study.measures.growth import GROWTH, LOWER, RADIUS, by_disk, by_gradient, by_probability, by_relevance
+from nucseg.methods import Preprocessing, SplitAndExpand
+from nucseg.study.measures.growth import (
+    GROWTH,
+    LOWER,
+    RADIUS,
+    by_disk,
+    by_gradient,
+    by_nothing,
+    by_probability,
+    by_relevance,
+    take_away,
+)
 
 PREPROCESSING = Preprocessing(None, (0.5, 0.4, 0.3), (0.2, 0.25, 0.5))
 
@@ -35,7 +45,8 @@ class Linear(torch.nn.Module):
 
 def test_gradient_times_input_of_a_linear_network_is_weight_times_input(rng):
     network = Linear().eval()
-    method = SimpleNamespace(networks={"two heads": network}, preprocessing=PREPROCESSING)
+    method = SplitAndExpand()
+    method.networks, method.preprocessing = {"two heads": network}, PREPROCESSING
     image = rng.integers(0, 256, (7, 9, 3), dtype=np.uint8)
     blobs = blobs_at((7, 9), np.s_[1:3, 1:3], np.s_[5, 7])
     weights = network.center.weight.detach().numpy()
@@ -79,6 +90,7 @@ def test_a_disk_has_the_stated_radius():
 def test_without_centers_nothing_grows():
     nothing = np.zeros((6, 6), np.int32)
     assert not by_disk(None, None, nothing, None, None).any()
+    assert not by_nothing(None, None, np.ones((6, 6), np.int32), None, None).any(), "nor from any, by nothing"
     assert not by_probability(None, None, nothing, {"nucleus": np.ones((6, 6))}, None).any()
 
 
@@ -114,6 +126,13 @@ def test_the_lower_threshold_is_reached_by_what_equals_it(value, grows):
 
 
 def test_every_way_is_known_by_its_name():
-    named = {"relevance": by_relevance, "gradient x input": by_gradient, "disk": by_disk,
+    named = {"nothing": by_nothing, "relevance": by_relevance, "gradient x input": by_gradient, "disk": by_disk,
              "lower threshold": by_probability}
     assert named == GROWTH
+
+
+def test_objects_below_a_size_are_taken_away_and_the_others_keep_their_order():
+    labels = np.array([[7, 7, 7, 0, 2], [0, 0, 0, 0, 2], [5, 5, 5, 5, 0]])
+    assert take_away(labels, 3).tolist() == [[2, 2, 2, 0, 0], [0, 0, 0, 0, 0], [1, 1, 1, 1, 0]]
+    assert take_away(labels, 0).tolist() == [[3, 3, 3, 0, 1], [0, 0, 0, 0, 1], [2, 2, 2, 2, 0]]
+    assert not take_away(labels, 5).any() and not take_away(np.zeros((2, 2), int), 5).any()

@@ -1,16 +1,14 @@
 """Weights of features at dots and elsewhere, in a network whose relevance is known."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
 
 from nucseg.data import Dataset, Sample
-from nucseg.methods import Preprocessing
+from nucseg.methods import Preprocessing, SplitAndExpand
 from nucseg.study.experiment import Row
 from nucseg.study.measures import reweighting
-from nucseg.study.measures.reweighting import measure_weights, weights_at_dots
+from nucseg.study.measures.reweighting import at_dots, measure_weights, stem_weights
 from nucseg.supervision.centers import center_squares
 
 #: What an image of this gray is once it is standardized: 1 in every channel.
@@ -40,7 +38,7 @@ class TwoFeatures(torch.nn.Module):
 def contrast(dots, start, scope, side=9):
     """Return what is measured on an image of ones."""
     squares = center_squares([torch.tensor(dots, dtype=torch.float64).reshape(-1, 2)], (side, side))
-    return weights_at_dots(TwoFeatures().eval(), torch.ones(1, 3, side, side), squares, start, scope)
+    return at_dots(stem_weights(TwoFeatures().eval(), torch.ones(1, 3, side, side), squares, start, scope), squares)
 
 
 def test_relevance_that_starts_at_dots_strengthens_features_there():
@@ -81,8 +79,8 @@ def test_each_image_is_measured_in_its_middle(monkeypatch):
     image[:, 14:] = image[:2] = 255  # what lies outside does not count
     dataset = Dataset("toy", ("a", "b"), lambda name: Sample(name, image, labels))
     small = Dataset("toy", ("c",), lambda name: Sample(name, image[2:9, 6:13], labels[2:9, 6:13]))
-    method = SimpleNamespace(networks={"two heads": TwoFeatures().eval()}, preprocessing=PREPROCESSING, histories={},
-                             config=SimpleNamespace(center_side=3))
+    method = SplitAndExpand()
+    method.networks, method.preprocessing, method.histories = {"two heads": TwoFeatures().eval()}, PREPROCESSING, {}
     asked = []
     monkeypatch.setattr(reweighting, "SIDE", 8)
     monkeypatch.setattr(reweighting, "fitted", lambda row, runner: asked.append(row) or method)

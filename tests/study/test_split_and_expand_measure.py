@@ -219,7 +219,11 @@ def test_every_declared_choice_gives_instance_maps(steps):
     assert len(choices) > 25
     for choice in sorted(choices):
         found, centers = steps.objects(sample, **json.loads(choice))
-        assert np.array_equal(found["split"] > 0, found["baseline"] > 0), f"{choice}: the foreground stays"
+        least = json.loads(choice).get("taken_below", 0)
+        stays, sizes = found["split"] > 0, np.bincount(found["split"].ravel())[1:]
+        assert not stays[found["baseline"] == 0].any(), f"{choice}: nothing new"
+        assert (sizes >= least).all(), f"{choice}: nothing small"
+        assert least or np.array_equal(stays, found["baseline"] > 0), f"{choice}: the foreground stays"
         assert np.array_equal(np.where(found["split"] > 0, found["expand"], 0), found["split"]), choice
         for name, labels in found.items():
             assert np.array_equal(np.unique(labels), np.arange(labels.max() + 1)), (choice, name)

@@ -166,6 +166,13 @@ class SplitAndExpand(Method):
         )
         return {"baseline": baseline, "split": divided, "expand": expanded, "relevance": heat}
 
+    def standardized(self, image):
+        """Return an RGB image (H, W, 3) uint8 as the network takes it, (1, 3, H, W) float32, on its device."""
+        self.require_fitted()
+        device = next(self.networks["two heads"].parameters()).device
+        pixels = self.preprocessing.colors(as_image(image)).transpose(2, 0, 1).astype(np.float32) / 255
+        return self.preprocessing.standardize(torch.from_numpy(pixels).to(device)[None])
+
     def explain(self, image, blobs, rules=None):
         """Return the relevance of each pixel for given groups of center pixels (Foo et al. 2022, sec. 3.3).
 
@@ -183,14 +190,8 @@ class SplitAndExpand(Method):
         numpy.ndarray, shape (H, W), float32
             Summed over colors.
         """
-        self.require_fitted()
-        pixels = self.preprocessing.colors(as_image(image))
-        network = self.networks["two heads"]
-        device = next(network.parameters()).device
-        areas = np.bincount(blobs.ravel())
-        start = torch.from_numpy(np.where(blobs > 0, 1 / areas[blobs], 0).astype(np.float32)).to(device)
-        image = torch.from_numpy(pixels.transpose(2, 0, 1).astype(np.float32) / 255).to(device)
-        standardized = self.preprocessing.standardize(image[None])[0]
+        standardized, network = self.standardized(image)[0], self.networks["two heads"]
+        start = torch.from_numpy(blob_relevance(blobs)).to(standardized.device)
         # The gates of MaskGA-Net weigh channels by what is in a tile, so tiles are those of its prediction.
         tile = {"tile": TILE} if self._on_maskga else {}
         heat = tiled_relevance(network, standardized, start, rules=rules, output=center_margin, **tile)
@@ -201,3 +202,14 @@ class SplitAndExpand(Method):
         base = self.config.base
         build = partial(TwoHeadMaskGA, base.width, base.channels) if self._on_maskga else TwoHeadUNet
         return {name: build() for name in names}
+
+
+def blob_relevance(blobs):
+    """Return relevance 1 for each group of pixels, divided evenly among them, (H, W) float32; 0 is no group.
+
+    Parameters
+    ----------
+    blobs : numpy.ndarray, shape (H, W), int
+        Number of each pixel's group.
+    """
+    return np.where(blobs > 0, 1 / np.bincount(blobs.ravel())[blobs], 0).astype(np.float32)

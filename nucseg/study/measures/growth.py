@@ -8,7 +8,9 @@ Each takes (method, image, blobs, maps, rules): a fitted method, an RGB image (H
 import numpy as np
 import torch
 from scipy import ndimage
+from skimage.segmentation import relabel_sequential
 
+from nucseg.methods.split_and_expand.method import blob_relevance
 from nucseg.methods.split_and_expand.reweighting import center_margin
 
 #: Radius of a nucleus of the median area that Expand is meant for, px: half of the 300 px that count as small.
@@ -25,11 +27,8 @@ def by_relevance(method, image, blobs, maps, rules):
 def by_gradient(method, image, blobs, maps, rules):
     """Return gradient times input, summed over colors, negative values cut off."""
     (network,) = method.networks.values()
-    device = next(network.parameters()).device
-    pixels = method.preprocessing.colors(image).transpose(2, 0, 1).astype(np.float32) / 255
-    standardized = method.preprocessing.standardize(torch.from_numpy(pixels).to(device)[None]).requires_grad_()
-    areas = np.bincount(blobs.ravel())
-    start = torch.from_numpy(np.where(blobs > 0, 1 / areas[blobs], 0).astype(np.float32)).to(device)
+    standardized = method.standardized(image).requires_grad_()
+    start = torch.from_numpy(blob_relevance(blobs)).to(standardized.device)
     (gradient,) = torch.autograd.grad((center_margin(network(standardized))[0] * start).sum(), standardized)
     return (gradient * standardized.detach())[0].sum(0).clamp_min(0).cpu().numpy()
 
@@ -52,6 +51,18 @@ def by_probability(method, image, blobs, maps, rules):
     return np.isin(pieces, touched[touched > 0]).astype(float)
 
 
+def by_nothing(method, image, blobs, maps, rules):
+    """Return no heat at all, so that nothing grows: what the other ways are to be compared with."""
+    return np.zeros(blobs.shape)
+
+
+def take_away(labels, below):
+    """Return a label map without its objects of fewer than `below` pixels, numbered anew, (H, W) int32."""
+    sizes = np.bincount(labels.ravel())
+    return relabel_sequential(np.where(sizes[labels] < below, 0, labels))[0].astype(np.int32)
+
+
 GROWTH = {
-    "relevance": by_relevance, "gradient x input": by_gradient, "disk": by_disk, "lower threshold": by_probability,
+    "nothing": by_nothing, "relevance": by_relevance, "gradient x input": by_gradient, "disk": by_disk,
+    "lower threshold": by_probability,
 }

@@ -1,6 +1,5 @@
 """What the re-weighting loss would strengthen: the weights of features at dots and elsewhere."""
 
-import numpy as np
 import torch
 
 from nucseg.engine import fabric
@@ -15,8 +14,8 @@ from nucseg.supervision.centers import center_squares
 SIDE = 224
 
 
-def weights_at_dots(network, images, squares, start, scope):
-    """Return the mean weight of the stem's features on the squares around dots and elsewhere (Foo et al. 2022, eq. 1).
+def stem_weights(network, images, squares, start, scope="image"):
+    """Return the weights that the re-weighting loss would give the stem's features (Foo et al. 2022, eq. 1).
 
     Parameters
     ----------
@@ -31,18 +30,34 @@ def weights_at_dots(network, images, squares, start, scope):
 
     Returns
     -------
-    dict of str to float
-        ``at_dots``, ``elsewhere`` and ``contrast``, their difference.
+    torch.Tensor, shape of the stem's output, float32
     """
     with torch.no_grad():
         logits = network(images)[1]
     begin = start_relevance(logits, squares, start)
-    found = relevance(network, images, begin, at=network.weighted, output=center_margin)
-    weights = feature_weights(found, scope).mean(1)
+    return feature_weights(relevance(network, images, begin, at=network.weighted, output=center_margin), scope)
+
+
+def at_dots(weights, squares):
+    """Return the mean of weights on the squares around dots and elsewhere.
+
+    Parameters
+    ----------
+    weights : torch.Tensor, shape (B, C, ceil(H / 2), ceil(W / 2)), float
+        Of the stem's features.
+    squares : torch.Tensor, shape (B, H, W), int64
+        1 on the squares around dots.
+
+    Returns
+    -------
+    dict of str to float
+        ``at_dots``, ``elsewhere`` and ``contrast``, their difference.
+    """
     # The stem halves the size: a feature sees a dot if one of its four pixels does.
     near = torch.nn.functional.max_pool2d(squares[:, None].float(), 2, ceil_mode=True)[:, 0] > 0
-    at_dots, elsewhere = weights[near].mean().item(), weights[~near].mean().item()
-    return {"at_dots": at_dots, "elsewhere": elsewhere, "contrast": at_dots - elsewhere}
+    mean = weights.mean(1)
+    inside, outside = mean[near].mean().item(), mean[~near].mean().item()
+    return {"at_dots": inside, "elsewhere": outside, "contrast": inside - outside}
 
 
 def measure_weights(dataset, row):
@@ -50,13 +65,11 @@ def measure_weights(dataset, row):
     runner = fabric()
     method = fitted(row, runner)
     (network,) = method.networks.values()
-    device = next(network.parameters()).device
     for sample in dataset:
         corner = [max(0, (length - SIDE) // 2) for length in sample.labels.shape]
-        window = tuple(slice(first, first + SIDE) for first in corner)
-        pixels = method.preprocessing.colors(sample.image)[window].transpose(2, 0, 1).astype(np.float32) / 255
-        images = method.preprocessing.standardize(torch.from_numpy(pixels).to(device)[None])
+        images = method.standardized(sample.image)[(..., *(slice(first, first + SIDE) for first in corner))]
         dots = torch.from_numpy(box_centers(sample.labels) - corner)
-        squares = center_squares([dots], tuple(images.shape[2:]), method.config.center_side, device)
-        yield sample.id, weights_at_dots(network, images, squares, row.settings["start"], row.settings["scope"])
+        squares = center_squares([dots], tuple(images.shape[2:]), method.config.center_side, images.device)
+        weights = stem_weights(network, images, squares, row.settings["start"], row.settings["scope"])
+        yield sample.id, at_dots(weights, squares)
     return training_notes(method, runner)

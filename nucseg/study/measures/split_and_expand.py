@@ -106,7 +106,8 @@ class Steps:
                                   floor=config.floor if floor is None else floor, min_size=config.min_size)
         return {"baseline": baseline, "split": divided}, found
 
-    def objects(self, sample, *, unassigned="point", grow="relevance", rules=None, expand=None, **choices):
+    def objects(self, sample, *, unassigned="point", taken_below=0, grow="relevance", rules=None, expand=None,
+                **choices):
         """Return what all steps make of a sample, and the centers.
 
         Parameters
@@ -115,6 +116,9 @@ class Steps:
             The image.
         unassigned : str
             Rule of :func:`nucseg.postprocess.unassigned_blobs`.
+        taken_below : int
+            Nuclei below this size are taken away after Split, px, so that Expand has something to do; see
+            :func:`growth.take_away`.
         grow : str
             Where the heat comes from, one of :data:`growth.GROWTH`.
         rules : mapping, optional
@@ -132,7 +136,8 @@ class Steps:
         """
         config, (found, centers) = self.method.config, self.divided(sample, **choices)
         center = np.clip(self.maps(sample)["center"], 0, 1)
-        alone = unassigned_blobs(found["baseline"], center, centers=centers, rule=unassigned)
+        found["split"] = growth.take_away(found["split"], taken_below)
+        alone = unassigned_blobs(found["split"], center, centers=centers, rule=unassigned)
         options = {"threshold": config.heat_threshold, "max_overlap": config.overlap, "min_size": config.min_size}
         heat = self.heat(sample, alone.blobs, grow, rules or {})
         grown = expand_centers(found["split"], center, heat, unassigned=alone, **{**options, **(expand or {})})
