@@ -51,7 +51,8 @@ class FoldChoice:
     @property
     def key(self):
         """The choice as part of a file name."""
-        return f"{self.by}-fold-{self.number}-of-{self.parts}" + ("-val" if self.part == "val" else "")
+        shuffle = "" if self.seed == type(self).seed else f"-seed-{self.seed}"
+        return f"{self.by}-fold-{self.number}-of-{self.parts}{shuffle}" + ("-val" if self.part == "val" else "")
 
     def of(self, dataset):
         """Return (train, val, test) of this round as three datasets.

@@ -84,9 +84,9 @@ def test_rounds_that_do_not_exist_are_refused():
 def test_the_key_tells_rounds_kinds_and_parts_apart():
     assert replace(ROW, fold=FoldChoice(3)).key == "x.y.toy.all.none.s0.image-fold-3-of-10"
     assert replace(ROW, fold=FoldChoice(0, 5, "group", part="val")).key == "x.y.toy.all.none.s0.group-fold-0-of-5-val"
-    choices = [FoldChoice(n, parts, by, part=part) for n in (0, 1) for parts in (3, 5) for by in ("image", "group")
-               for part in ("test", "val")]
-    assert len({replace(ROW, fold=choice).key for choice in choices}) == len(choices) == 16
+    choices = [FoldChoice(n, parts, by, seed, part) for n in (0, 1) for parts in (3, 5) for by in ("image", "group")
+               for seed in (12, 13) for part in ("test", "val")]
+    assert len({replace(ROW, fold=choice).key for choice in choices}) == len(choices) == 32
 
 
 def test_a_row_without_a_fold_describes_itself_as_before_there_were_folds():
