@@ -3,7 +3,7 @@
 # # Split and expand
 #
 # *Paper:* {cite:t}`foo2022` · *Supervision:* a dot on every nucleus · *Card:* synthetic H&E live (quick), MoNuSeg and TNBC in
-# the study; a minute or two on two CPU cores (quick), hours on one GPU (full); functions used:
+# the study; about three minutes on two CPU cores (quick), the published settings need a GPU (full); functions used:
 # `nucseg.methods.SplitAndExpand`, `nucseg.postprocess`, `nucseg.explain`, `nucseg.metrics`.
 #
 # A network that learns from dots paints nuclei well and counts them badly: neighbors come out as one object, small nuclei do

@@ -4,8 +4,8 @@ Every network starts from random weights (``weights=None``); the article does no
 first base does from ImageNet elsewhere. Supervision: dots at the centers of the nuclei's boxes. Ten folds, eight parts
 for training, one for validation, one for test; rows of one name and different folds are one row of the table. All
 rows that share settings and fold share one training, kept in ``runs/split_and_expand/training``.
-Cost of one fold at the published settings: under an hour on one GPU. Rows called "short" train for 20 (MoNuSeg) or
-24 epochs (TNBC) with raw colors and stain jitter, 20 to 40 minutes on one CPU core, three times that with re-weighting;
+Rows called "short" train for 20 (MoNuSeg) or 24 epochs (TNBC) with raw colors and stain jitter, about 40 minutes on one
+CPU core, three times that with re-weighting; the published settings have not been timed. Short trainings
 around MaskGA with half the channels and 6 epochs in each of its two stages.
 Command: ``nucseg experiment run split-and-expand --row TEXT``.
 """
