@@ -2,32 +2,18 @@
 
 from nucseg.engine.augment import AugmentConfig, sample_warp
 from nucseg.engine.checkpoint import load_checkpoint, load_weights, save_checkpoint, save_weights
+from nucseg.engine.crops import RandomCrops, WholeImages, hold_images, instance_counts
 from nucseg.engine.device import choose_device, choose_precision, fabric, hardware_bfloat16
 from nucseg.engine.fit import History, fit
+from nucseg.engine.one_cycle import OneCycle, clip_gradients
 from nucseg.engine.patches import Patches, RandomBatches, cut_patches, patch_corners
 from nucseg.engine.stain_jitter import StainJitterConfig, jitter_stain
 from nucseg.engine.tiles import predict_tiled
 from nucseg.engine.warp import Warp
 
 __all__ = [
-    "AugmentConfig",
-    "History",
-    "Patches",
-    "RandomBatches",
-    "StainJitterConfig",
-    "Warp",
-    "choose_device",
-    "choose_precision",
-    "cut_patches",
-    "fabric",
-    "fit",
-    "hardware_bfloat16",
-    "jitter_stain",
-    "load_checkpoint",
-    "load_weights",
-    "patch_corners",
-    "predict_tiled",
-    "sample_warp",
-    "save_checkpoint",
-    "save_weights",
+    "AugmentConfig", "History", "OneCycle", "Patches", "RandomBatches", "RandomCrops", "StainJitterConfig", "Warp",
+    "WholeImages", "choose_device", "choose_precision", "clip_gradients", "cut_patches", "fabric", "fit",
+    "hardware_bfloat16", "hold_images", "instance_counts", "jitter_stain", "load_checkpoint", "load_weights",
+    "patch_corners", "predict_tiled", "sample_warp", "save_checkpoint", "save_weights",
 ]

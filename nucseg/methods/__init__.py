@@ -1,11 +1,12 @@
 """The papers' methods, each a recipe made of the parts below it."""
 
 from nucseg.methods.base import Method
+from nucseg.methods.canonical_shape import CanonicalShape, CanonicalShapeConfig
 from nucseg.methods.partial_points import DetectorConfig, PartialPoints, PartialPointsConfig, SegmenterConfig
 from nucseg.methods.preprocessing import Preprocessing
 from nucseg.methods.split_and_expand import ReweightingConfig, SplitAndExpand, SplitAndExpandConfig
 
 __all__ = [
-    "DetectorConfig", "Method", "PartialPoints", "PartialPointsConfig", "Preprocessing", "ReweightingConfig",
-    "SegmenterConfig", "SplitAndExpand", "SplitAndExpandConfig",
+    "CanonicalShape", "CanonicalShapeConfig", "DetectorConfig", "Method", "PartialPoints", "PartialPointsConfig",
+    "Preprocessing", "ReweightingConfig", "SegmenterConfig", "SplitAndExpand", "SplitAndExpandConfig",
 ]

@@ -10,11 +10,12 @@ from nucseg.atomic import atomic_path
 from nucseg.data.reading import read_image
 from nucseg.errors import DataError
 from nucseg.methods.baselines import CNN3, DIST, FullySupervised, MaskGA
+from nucseg.methods.canonical_shape import CanonicalShape
 from nucseg.methods.partial_points import PartialPoints
 from nucseg.methods.split_and_expand import SplitAndExpand
 
 #: Methods by the name that ``method.json`` holds.
-METHODS = {m.__name__: m for m in (PartialPoints, FullySupervised, CNN3, DIST, MaskGA, SplitAndExpand)}
+METHODS = {m.__name__: m for m in (PartialPoints, FullySupervised, CNN3, DIST, MaskGA, SplitAndExpand, CanonicalShape)}
 
 
 def load_method(path):

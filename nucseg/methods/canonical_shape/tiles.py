@@ -1,0 +1,121 @@
+"""Whole images as overlapping patches, each of which answers for its own area."""
+
+from dataclasses import dataclass
+from itertools import pairwise, product
+
+import numpy as np
+import torch
+
+from nucseg.engine import choose_precision, patch_corners
+from nucseg.losses.shapes import upsampled_log_likelihood
+from nucseg.models.canonical_shape import combined, grid_places
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A patch of an image.
+
+    Parameters
+    ----------
+    corner : tuple of int
+        Row and column of its top left pixel.
+    first, end : tuple of float
+        Row and column where its own area begins and ends; the own areas of all tiles fill the plane.
+    """
+
+    corner: tuple[int, int]
+    first: tuple[float, float]
+    end: tuple[float, float]
+
+    def owns(self, centers):
+        """Return which of the places (N, 2), rows and columns, lie in the own area, (N,) bool."""
+        return ((centers >= self.first) & (centers < self.end)).all(axis=1)
+
+    def own_window(self, size):
+        """Return the slices of the own area in an image of a size (H, W), and in the patch."""
+        first, end = np.clip(self.first, 0, size).astype(int), np.clip(self.end, 0, size).astype(int)
+        inside = tuple(slice(a, b) for a, b in zip(first, end))
+        return inside, tuple(slice(a - c, b - c) for a, b, c in zip(first, end, self.corner))
+
+
+def tiles(size, patch, margin):
+    """Return the tiles that cover an image.
+
+    Parameters
+    ----------
+    size : tuple of int
+        (H, W) of the image, px; sides below a patch count as one.
+    patch : int
+        Side of the tiles, px.
+    margin : int
+        Neighbors share at least twice as many pixels, px.
+
+    Returns
+    -------
+    list of Tile
+    """
+    axes = []
+    for length in size:
+        step = patch - 2 * margin
+        least = max(1, -(-(length - 2 * margin) // step))
+        corners = patch_corners(max(length, patch), patch, least)
+        middles = [(a + patch + b) // 2 for a, b in pairwise(corners)]
+        axes.append(list(zip(corners, [-np.inf, *middles], [*middles, np.inf])))
+    return [Tile(*zip(row, column)) for row, column in product(*axes)]
+
+
+def cut(pixels, tile, patch):
+    """Return a tile of an image (H, W, 3) uint8; what lies beyond it repeats its border."""
+    part = pixels[tile.corner[0] : tile.corner[0] + patch, tile.corner[1] : tile.corner[1] + patch]
+    missing = [(0, patch - length) for length in part.shape[:2]]
+    return np.pad(part, (*missing, (0, 0)), mode="edge")
+
+
+def transforms_of(network, pixels, tiles, preprocessing, batch=16):
+    """Yield the transforms of the instances of each tile, on the device of the network.
+
+    Parameters
+    ----------
+    network : nucseg.models.canonical_shape.CanonicalShapeNet
+        In evaluation mode.
+    pixels : numpy.ndarray, shape (H, W, 3), uint8
+        In the colors of the training set.
+    tiles : sequence of Tile
+        Of the image.
+    preprocessing : nucseg.methods.preprocessing.Preprocessing
+        Standardizes the image.
+    batch : int
+        Tiles at a time.
+
+    Yields
+    ------
+    nucseg.models.affine_encoder.Transforms
+        Of one image.
+    """
+    device, patch = network.encoder.cells.device, network.encoder.patch
+    half = choose_precision(device) == "bf16-mixed"
+    for start in range(0, len(tiles), batch):
+        several = np.stack([cut(pixels, tile, patch) for tile in tiles[start : start + batch]])
+        images = torch.from_numpy(several).permute(0, 3, 1, 2).to(device).float().div_(255)
+        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=half):
+            found = network.encoder(preprocessing.standardize(images).to(memory_format=torch.channels_last))
+        for index in range(len(several)):
+            yield type(found)(*(field[index : index + 1] for field in found))
+
+
+def log_likelihood_map(network, pixels, tiles, preprocessing, grid):
+    """Return log p(y) of every pixel of an image, each from the tile that owns it, (H, W) float32.
+
+    Arguments are those of :func:`transforms_of`; the shapes are sampled on `grid` places along each side of a tile and
+    their likelihood interpolated.
+    """
+    size, patch = pixels.shape[:2], network.encoder.patch
+    whole = np.full(size, -np.inf, np.float32)
+    places = grid_places(grid, network.encoder.cells.device)
+    for tile, transforms in zip(tiles, transforms_of(network, pixels, tiles, preprocessing)):
+        with torch.inference_mode():
+            coarse = combined(network.shape, transforms, places)
+            fine = upsampled_log_likelihood(coarse, patch)[0].cpu().numpy()
+        inside, own = tile.own_window(size)
+        whole[inside] = fine[own]
+    return whole
