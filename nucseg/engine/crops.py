@@ -6,7 +6,6 @@ import numpy as np
 import torch
 
 from nucseg.arrays import as_image, as_label_map
-from nucseg.engine.patches import patch_corners
 from nucseg.errors import DataError
 
 
@@ -127,9 +126,35 @@ class RandomCrops:
         return *parts, f"{self.images.names[owner]}@{row},{column}"
 
 
+def tile_corners(length, side, step=None):
+    """Return where tiles begin along one side of an image so that they cover all of it.
+
+    Parameters
+    ----------
+    length : int
+        Side of the image, px.
+    side : int
+        Side of a tile, px.
+    step : int, optional
+        From one tile to the next, px; `side` by default. The last tile is moved inward.
+
+    Returns
+    -------
+    list of int
+        One corner, 0, where the image is no longer than a tile.
+
+    Examples
+    --------
+    >>> tile_corners(256, 128), tile_corners(320, 128)
+    ([0, 128], [0, 128, 192])
+    """
+    last = max(length - side, 0)
+    return [*range(0, last, side if step is None else step), last]
+
+
 def tiles_of(size, side):
-    """Return how many tiles of a side cover an image of a size (H, W); see :func:`nucseg.engine.patch_corners`."""
-    return int(np.prod([len(patch_corners(length, side, least=1)) for length in size]))
+    """Return how many tiles of a side cover an image of a size (H, W); see :func:`tile_corners`."""
+    return int(np.prod([len(tile_corners(length, side)) for length in size]))
 
 
 def instance_counts(labels):

@@ -3,6 +3,7 @@
 import warnings
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -24,14 +25,29 @@ from nucseg.losses.shapes import (
 from nucseg.methods.base import Method
 from nucseg.methods.canonical_shape.config import CanonicalShapeConfig
 from nucseg.methods.canonical_shape.shapes import PlacedShapes, render_masks
-from nucseg.methods.canonical_shape.tiles import log_likelihood_map, tiles, transforms_of
+from nucseg.methods.canonical_shape.tiles import (
+    likelihood_map,
+    separate_patches,
+    tile_likelihood,
+    tiles,
+    transforms_of,
+)
 from nucseg.methods.preprocessing import Preprocessing
 from nucseg.methods.stages import Images, fingerprint, plain, seeded, weights_fingerprint
 from nucseg.models.canonical_shape import CanonicalShapeNet
-from nucseg.postprocess.masks import merge_contained
+from nucseg.postprocess.masks import InstanceMasks, merge_contained
 
 #: Settings that prediction alone depends on.
 _PREDICTION = ("test_grid", "presence", "min_size", "merge", "overlap", "order", "margin")
+
+
+class PatchPrediction(NamedTuple):
+    """What a method says of one patch."""
+
+    corner: tuple[int, int]  #: row and column of its top left pixel in the image
+    prob: np.ndarray  #: (patch, patch) float32, likelihood of foreground
+    masks: InstanceMasks  #: instances, which may overlap
+    expected: float  #: number of instances expected, the sum of p(z)
 
 
 class CanonicalShape(Method):
@@ -81,8 +97,7 @@ class CanonicalShape(Method):
         truth, _ = _targets(held_out.samples, 0)
         network = seeded(lambda: _network(config), config.seed, "canonical shape")
         settings = {
-            **{name: value for name, value in plain(asdict(config)).items() if name not in _PREDICTION},
-            "count_weight": weight, "start": weights_fingerprint(network),
+            **self.training_settings(), "count_weight": weight, "start": weights_fingerprint(network),
             "preprocessing": self.preprocessing.to_dict(),
             "targets": fingerprint(*images.pixels, *labels), "validation": fingerprint(*held_out.pixels, *truth),
         }
@@ -100,6 +115,10 @@ class CanonicalShape(Method):
         )
         self.networks, self.histories = {"shapes": network.eval()}, {"shapes": history}
         return self
+
+    def training_settings(self):
+        """Return the settings that training depends on, as JSON values: rows that share them share a training."""
+        return {name: value for name, value in plain(asdict(self.config)).items() if name not in _PREDICTION}
 
     def _validation(self, images, truth):
         """Return ``validate(network)``: the pooled Dice of the foreground of validation images on the coarse grid."""
@@ -120,7 +139,7 @@ class CanonicalShape(Method):
 
     def _likelihood(self, network, pixels, grid):
         parts = tiles(pixels.shape[:2], self.config.patch, self.config.margin)
-        return np.exp(log_likelihood_map(network, pixels, parts, self.preprocessing, grid))
+        return likelihood_map(network, pixels, parts, self.preprocessing, grid)
 
     def predict_shapes(self, image):
         """Return the instances of an RGB image (H, W, 3) uint8 as placed shapes, absent ones left out.
@@ -148,6 +167,30 @@ class CanonicalShape(Method):
             Merged if the config says so.
         """
         return self.masks(self.predict_shapes(image), as_image(image).shape[:2])
+
+    def predict_patches(self, image):
+        """Yield what the method says of each patch of an image taken alone, as the article evaluates it (sec. 3.1).
+
+        Parameters
+        ----------
+        image : array_like, shape (H, W, 3), uint8
+            The image; its contrast is stretched as a whole.
+
+        Yields
+        ------
+        PatchPrediction
+            Sampled on ``test_grid`` places along a side.
+        """
+        self.require_fitted()
+        config, network = self.config, self.networks["shapes"]
+        pixels = self.preprocessing.colors(stretch_contrast(as_image(image)))
+        parts = separate_patches(pixels.shape[:2], config.patch)
+        for tile, transforms in zip(parts, transforms_of(network, pixels, parts, self.preprocessing)):
+            prob = tile_likelihood(network, transforms, config.test_grid)
+            (placed,) = PlacedShapes.of(transforms, config.patch)
+            present = placed.chosen(placed.presence > config.presence)
+            masks = self.masks(present, (config.patch, config.patch))
+            yield PatchPrediction(tile.corner, prob, masks, float(placed.presence.sum()))
 
     def masks(self, placed, size):
         """Return the masks of placed shapes in an image of a size (H, W), small ones left out, merged if configured."""

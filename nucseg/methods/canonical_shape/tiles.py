@@ -6,7 +6,8 @@ from itertools import pairwise, product
 import numpy as np
 import torch
 
-from nucseg.engine import choose_precision, patch_corners
+from nucseg.engine import choose_precision
+from nucseg.engine.crops import tile_corners
 from nucseg.losses.shapes import upsampled_log_likelihood
 from nucseg.models.canonical_shape import combined, grid_places
 
@@ -56,12 +57,19 @@ def tiles(size, patch, margin):
     """
     axes = []
     for length in size:
-        step = patch - 2 * margin
-        least = max(1, -(-(length - 2 * margin) // step))
-        corners = patch_corners(max(length, patch), patch, least)
+        corners = tile_corners(length, patch, patch - 2 * margin)
         middles = [(a + patch + b) // 2 for a, b in pairwise(corners)]
         axes.append(list(zip(corners, [-np.inf, *middles], [*middles, np.inf])))
     return [Tile(*zip(row, column)) for row, column in product(*axes)]
+
+
+def separate_patches(size, patch):
+    """Return the tiles that cover an image, each of which answers for all of its pixels, as in the article (sec. 3.1).
+
+    Arguments are those of :func:`tiles`; only the last of a row or column shares pixels with its neighbor.
+    """
+    axes = [tile_corners(length, patch) for length in size]
+    return [Tile(corner, (-np.inf, -np.inf), (np.inf, np.inf)) for corner in product(*axes)]
 
 
 def cut(pixels, tile, patch):
@@ -103,19 +111,21 @@ def transforms_of(network, pixels, tiles, preprocessing, batch=16):
             yield type(found)(*(field[index : index + 1] for field in found))
 
 
-def log_likelihood_map(network, pixels, tiles, preprocessing, grid):
-    """Return log p(y) of every pixel of an image, each from the tile that owns it, (H, W) float32.
+def likelihood_map(network, pixels, tiles, preprocessing, grid):
+    """Return p(y) of every pixel of an image, each from the tile that owns it, (H, W) float32.
 
     Arguments are those of :func:`transforms_of`; the shapes are sampled on `grid` places along each side of a tile and
     their likelihood interpolated.
     """
-    size, patch = pixels.shape[:2], network.encoder.patch
-    whole = np.full(size, -np.inf, np.float32)
-    places = grid_places(grid, network.encoder.cells.device)
+    whole = np.zeros(pixels.shape[:2], np.float32)
     for tile, transforms in zip(tiles, transforms_of(network, pixels, tiles, preprocessing)):
-        with torch.inference_mode():
-            coarse = combined(network.shape, transforms, places)
-            fine = upsampled_log_likelihood(coarse, patch)[0].cpu().numpy()
-        inside, own = tile.own_window(size)
-        whole[inside] = fine[own]
+        inside, own = tile.own_window(whole.shape)
+        whole[inside] = tile_likelihood(network, transforms, grid)[own]
     return whole
+
+
+def tile_likelihood(network, transforms, grid):
+    """Return p(y) of every pixel of a tile, (patch, patch) float32; arguments as of :func:`likelihood_map`."""
+    with torch.inference_mode():
+        coarse = combined(network.shape, transforms, grid_places(grid, network.encoder.cells.device))
+        return upsampled_log_likelihood(coarse, network.encoder.patch)[0].exp().cpu().numpy()

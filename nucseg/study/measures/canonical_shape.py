@@ -1,0 +1,182 @@
+"""How rows of canonical shape are measured: patches taken alone, pixels and instances pooled (Costa et al. 2022)."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from nucseg.data import load_dataset
+from nucseg.data.splits import image_folds
+from nucseg.engine import fabric
+from nucseg.errors import DataError
+from nucseg.methods import CanonicalShape
+from nucseg.methods.base import config_from_dict
+from nucseg.metrics.contingency import ContingencyTable
+from nucseg.metrics.f1 import TEN_THRESHOLDS, match_counts, match_counts_greedy
+from nucseg.study.measures.common import training_notes
+from nucseg.study.paths import runs_folder
+
+METHODS = {"canonical shape": CanonicalShape}
+#: One of so many parts of the training images is kept for validation.
+PARTS = 10
+#: The networks fitted last in this process, by everything that training depends on.
+_LAST: dict = {}
+
+
+def training_folder():
+    """Return where the trainings of all rows are kept."""
+    return runs_folder("canonical-shape") / "training"
+
+
+def training_sets(dataset):
+    """Return training and validation images: nine tenths and one tenth of stage 1 train, by image, or a set's own."""
+    if dataset != "bbbc038":
+        return load_dataset(dataset, "train"), load_dataset(dataset, "val")
+    whole = load_dataset(dataset, "stage1_train", scheme="stages")
+    kept = image_folds(whole.ids, PARTS)[0].val
+    return whole.subset([i for i in whole.ids if i not in kept]), whole.subset(kept)
+
+
+def fitted(row, runner):
+    """Return the method of a row, trained now or earlier, with the row's settings of prediction."""
+    method = METHODS[row.settings["method"]]
+    config = replace(config_from_dict(method.Config, row.settings["config"]), seed=row.seed)
+    what = (row.dataset, method.__name__, json.dumps(method(config).training_settings(), sort_keys=True))
+    if what not in _LAST:
+        train, val = training_sets(row.dataset)
+        _LAST.clear()
+        _LAST[what] = method(config).fit(train, val, run_dir=training_folder(), fabric=runner)
+    found = method(config)
+    found.preprocessing, found.networks, found.histories = (
+        getattr(_LAST[what], name) for name in ("preprocessing", "networks", "histories")
+    )
+    return found
+
+
+class Scores:
+    """What one image, or several, give: pixels and matched instances, counted over patches."""
+
+    def __init__(self):
+        self.pixels = np.zeros(3, np.int64)  # in both, in the truth, predicted
+        self.matches = {name: np.zeros((3, len(TEN_THRESHOLDS)), np.int64) for name in ("", "_exclusive", "_greedy")}
+        self.patch_f1, self.counts = [], []
+
+    def add_patch(self, labels, prediction):
+        """Count one patch: its label map and what was predicted."""
+        truth, found = labels > 0, prediction.prob > 0.5
+        self.pixels += ((truth & found).sum(), truth.sum(), found.sum())
+        table = ContingencyTable.from_masks(labels, prediction.masks.stack())
+        flat = ContingencyTable.from_labels(labels, prediction.masks.labels())
+        for name, counts in (("", match_counts(table)), ("_exclusive", match_counts(flat)),
+                             ("_greedy", match_counts_greedy(table))):
+            self.matches[name] += np.stack(counts)
+        self.patch_f1.append(match_counts(table).f1)
+        self.counts.append((table.n, table.m, prediction.expected))
+
+    def add(self, other):
+        """Count what another one has counted."""
+        self.pixels += other.pixels
+        for name, counts in other.matches.items():
+            self.matches[name] += counts
+        self.patch_f1 += other.patch_f1
+        self.counts += other.counts
+
+    def metrics(self):
+        """Return the scores, as a dict of float; NaN where there is nothing to score."""
+        both, truth, found = self.pixels.tolist()
+        union = truth + found - both
+        counts = np.array(self.counts, float).reshape(-1, 3)
+        values = {
+            "iou": both / union if union else np.nan, "dice": 2 * both / (truth + found) if truth + found else np.nan,
+            "nuclei": counts[:, 0].sum(), "objects": counts[:, 1].sum(), "expected": counts[:, 2].sum(),
+            "count_error": np.abs(counts[:, 2] - counts[:, 0]).mean() if len(counts) else np.nan,
+        }
+        for name, (tp, fp, fn) in self.matches.items():
+            total = 2 * tp + fp + fn
+            f1 = np.where(total > 0, 2 * tp / np.maximum(total, 1), np.nan)
+            values |= {f"f1_50{name}": f1[4], f"f1_mean{name}": f1.mean()}
+            if not name:
+                values |= {f"f1_{round(100 * t)}": value for t, value in zip(TEN_THRESHOLDS, f1)}
+        each = np.array(self.patch_f1).reshape(-1, len(TEN_THRESHOLDS))
+        defined = each[~np.isnan(each).any(axis=1)]
+        return {**values, "f1_50_patches": defined[:, 4].mean() if len(defined) else np.nan,
+                "f1_mean_patches": defined.mean() if len(defined) else np.nan}
+
+
+def score_image(method, sample):
+    """Return the Scores of all patches of a sample."""
+    side, scores = method.config.patch, Scores()
+    for prediction in method.predict_patches(sample.image):
+        row, column = prediction.corner
+        scores.add_patch(sample.labels[row : row + side, column : column + side], prediction)
+    return scores
+
+
+def measure_patches(dataset, row):
+    """Train the row's method, then yield the scores of each image, and those pooled over all images.
+
+    Pooled scores carry the plain names (they are what the article prints) and are the same for every image; those of
+    a single image end in ``_image``. Images are pooled by modality, too, as notes.
+    """
+    runner = fabric()
+    method = fitted(row, runner)
+    pooled, groups, own = Scores(), {}, {}
+    for sample in dataset:
+        if sample.labels is None or min(sample.labels.shape) < method.config.patch:
+            raise DataError(f"{sample.id}: needs a label map of at least {method.config.patch} px along each side")
+        scores = score_image(method, sample)
+        own[sample.id] = scores.metrics()
+        pooled.add(scores)
+        groups.setdefault(sample.meta.get("modality", "all"), Scores()).add(scores)
+    whole = pooled.metrics()
+    for image, metrics in own.items():
+        yield image, {**whole, **{f"{name}_image": value for name, value in metrics.items()}}
+    notes = training_notes(method, runner)
+    notes["modalities"] = {name: _plain(scores.metrics()) for name, scores in groups.items()}
+    if isinstance(method, CanonicalShape):
+        notes["shape"] = describe_shapes(method.networks["shapes"].shape)
+    return notes
+
+
+def describe_shapes(family, side=2.0, places=801):
+    """Return radius, eccentricity and center of the region where each canonical shape has a likelihood above 1/2.
+
+    Moments of the region are those of an ellipse with semi-axes twice the square roots of their eigenvalues.
+
+    Parameters
+    ----------
+    family : nucseg.models.ShapeFamily
+        The shapes.
+    side : float
+        Half the side of the area that is looked at.
+    places : int
+        Along its side.
+
+    Returns
+    -------
+    list of dict
+        ``area_radius`` (of the disk of the same area), ``eccentricity`` (0 for a disk), ``x``, ``y``, ``peak`` (the
+        largest likelihood) and ``cut`` (whether the region reaches the border of the area); None where it is empty.
+    """
+    axis = torch.linspace(-side, side, places)
+    y, x = torch.meshgrid(axis, axis, indexing="ij")
+    found = []
+    for shape in family.shapes:
+        with torch.inference_mode():
+            prob = shape(x, y).exp().numpy()
+        inside = prob > 0.5
+        edge = bool(inside[[0, -1]].any() or inside[:, [0, -1]].any())
+        values = dict.fromkeys(("area_radius", "eccentricity", "x", "y"))
+        if inside.any():
+            where = np.stack([x.numpy()[inside], y.numpy()[inside]])
+            small, large = np.linalg.eigvalsh(np.cov(where))
+            values = {"area_radius": float(np.sqrt(inside.sum() / np.pi) * 2 * side / (places - 1)),
+                      "eccentricity": float(np.sqrt(max(0.0, 1 - small / large))),
+                      "x": float(where[0].mean()), "y": float(where[1].mean())}
+        found.append({**values, "peak": float(prob.max()), "cut": edge})
+    return found
+
+
+def _plain(values):
+    return {name: None if np.isnan(value) else round(float(value), 6) for name, value in values.items()}
