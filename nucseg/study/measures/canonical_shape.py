@@ -20,6 +20,9 @@ from nucseg.study.paths import runs_folder
 METHODS = {"canonical shape": CanonicalShape}
 #: One of so many parts of the training images is kept for validation.
 PARTS = 10
+#: Scores of table 1, and those kept of single images.
+PRINTED = ("iou", "dice", "f1_50", "f1_mean")
+ALONE = ("dice", "f1_50", "f1_mean", "nuclei", "objects")
 #: The networks fitted last in this process, by everything that training depends on.
 _LAST: dict = {}
 
@@ -114,29 +117,53 @@ def score_image(method, sample):
 
 
 def measure_patches(dataset, row):
-    """Train the row's method, then yield the scores of each image, and those pooled over all images.
-
-    Pooled scores carry the plain names (they are what the article prints) and are the same for every image; those of
-    a single image end in ``_image``. Images are pooled by modality, too, as notes.
-    """
+    """Train the row's method, then yield the scores of each image; see :func:`pooled_scores`."""
     runner = fabric()
     method = fitted(row, runner)
+
+    def scored():
+        for sample in dataset:
+            if sample.labels is None or min(sample.labels.shape) < method.config.patch:
+                raise DataError(f"{sample.id}: needs a label map of at least {method.config.patch} px along each side")
+            yield sample, score_image(method, sample)
+
+    notes = yield from pooled_scores(scored())
+    notes |= training_notes(method, runner)
+    if isinstance(method, CanonicalShape):
+        notes["shape"] = describe_shapes(method.networks["shapes"].shape)
+    return notes
+
+
+def pooled_scores(scored):
+    """Yield what a record keeps of each image, and return what it keeps of all.
+
+    The scores that the article prints are pooled over all patches: the same for every image. Names that end in
+    ``_image`` are of the image alone.
+
+    Parameters
+    ----------
+    scored : iterable of (nucseg.data.Sample, Scores)
+        Every image.
+
+    Yields
+    ------
+    str, dict
+        Id and scores.
+
+    Returns
+    -------
+    dict
+        ``pooled``, all scores over all images; ``modalities``, the same for the images of each modality.
+    """
     pooled, groups, own = Scores(), {}, {}
-    for sample in dataset:
-        if sample.labels is None or min(sample.labels.shape) < method.config.patch:
-            raise DataError(f"{sample.id}: needs a label map of at least {method.config.patch} px along each side")
-        scores = score_image(method, sample)
+    for sample, scores in scored:
         own[sample.id] = scores.metrics()
         pooled.add(scores)
         groups.setdefault(sample.meta.get("modality", "all"), Scores()).add(scores)
     whole = pooled.metrics()
     for image, metrics in own.items():
-        yield image, {**whole, **{f"{name}_image": value for name, value in metrics.items()}}
-    notes = training_notes(method, runner)
-    notes["modalities"] = {name: _plain(scores.metrics()) for name, scores in groups.items()}
-    if isinstance(method, CanonicalShape):
-        notes["shape"] = describe_shapes(method.networks["shapes"].shape)
-    return notes
+        yield image, {**{name: whole[name] for name in PRINTED}, **{f"{name}_image": metrics[name] for name in ALONE}}
+    return {"pooled": _plain(whole), "modalities": {name: _plain(scores.metrics()) for name, scores in groups.items()}}
 
 
 def describe_shapes(family, side=2.0, places=801):
