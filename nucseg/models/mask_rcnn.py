@@ -108,14 +108,22 @@ class NucleusRCNN(MaskRCNN):
 class _Enlarge(GeneralizedRCNNTransform):
     """Enlarges images and targets; of the detections only the boxes are brought back.
 
-    torchvision's way to paste masks cuts boxes down to whole pixels, half a pixel on average. This is much for a
-    nucleus of ten.
+    Boxes are given by the edges of pixels, the first of which lies between 0 and 1. The operation that cuts features
+    and mask targets out of a box takes whole numbers for the middles of pixels, so boxes move by half a pixel on their
+    way in and out. torchvision leaves that to chance, and pastes masks into boxes that are cut down to whole pixels:
+    together up to a pixel, which is much for a nucleus of ten.
     """
+
+    def resize(self, image, target=None):
+        image, target = super().resize(image, target)
+        if target is not None:
+            target["boxes"] = target["boxes"] - 0.5
+        return image, target
 
     def postprocess(self, result, image_shapes, original_image_sizes):
         if not self.training:
             for found, enlarged, original in zip(result, image_shapes, original_image_sizes):
-                found["boxes"] = resize_boxes(found["boxes"], enlarged, original)
+                found["boxes"] = resize_boxes(found["boxes"] + 0.5, enlarged, original)
         return result
 
 
@@ -169,11 +177,8 @@ def instance_targets(labels):
     }
 
 
-def paste_masks(masks, boxes, side, enlarge=1):
+def paste_masks(masks, boxes, side):
     """Return masks in the frames of their boxes as masks of an image, by bilinear interpolation.
-
-    In training, torchvision cuts masks out of the enlarged image by an operation for which a whole number is the
-    middle of a pixel, while it is an edge for boxes. Masks come out moved by half an enlarged pixel, which is undone.
 
     Parameters
     ----------
@@ -183,15 +188,13 @@ def paste_masks(masks, boxes, side, enlarge=1):
         Left, top, right and bottom edge, px.
     side : int
         Side of the image, px.
-    enlarge : int
-        Enlarged pixels along the side of one of the image.
 
     Returns
     -------
     torch.Tensor, shape (N, side, side), float32
-        0 outside of the boxes.
+        Falls to 0 around the edges of the boxes, by half on them.
     """
-    middles = torch.arange(side, device=boxes.device, dtype=torch.float32) + 0.5 - 0.5 / enlarge
+    middles = torch.arange(side, device=boxes.device, dtype=torch.float32) + 0.5
     boxes = boxes.float()
     first, extent = boxes[:, :2], (boxes[:, 2:] - boxes[:, :2]).clamp(min=1e-3)
     x, y = (2 * (middles - first[:, axis, None]) / extent[:, axis, None] - 1 for axis in (0, 1))

@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from dataclasses import asdict, dataclass
+from itertools import pairwise, product
 from pathlib import Path
 from typing import ClassVar
 
@@ -14,7 +15,7 @@ from nucseg.engine import OneCycle, RandomCrops, choose_precision, clip_gradient
 from nucseg.engine import fabric as default_fabric
 from nucseg.errors import DataError
 from nucseg.methods.base import Method
-from nucseg.methods.canonical_shape.tiles import cut
+from nucseg.methods.canonical_shape.tiles import Tile, cut
 from nucseg.methods.preprocessing import Preprocessing
 from nucseg.methods.stages import Images, fingerprint, plain, seeded, weights_fingerprint
 
@@ -175,6 +176,33 @@ def pooled_dice(found, truth):
     for mask, labels in zip(found, truth, strict=True):
         both, total = both + int((mask & (labels > 0)).sum()), total + int(mask.sum()) + int((labels > 0).sum())
     return 2 * both / total if total else 1.0
+
+
+def covering_tiles(size, patch, margin):
+    """Return tiles that cover an image evenly, up to its last pixel.
+
+    Parameters
+    ----------
+    size : tuple of int
+        (H, W) of the image, px; sides below a patch count as one.
+    patch : int
+        Side of the tiles, px.
+    margin : int
+        Neighbors share at least twice as many pixels, px.
+
+    Returns
+    -------
+    list of nucseg.methods.canonical_shape.tiles.Tile
+        Row by row; each owns what is nearer to its middle than to those of its neighbors.
+    """
+    axes = []
+    for length in size:
+        last = max(length - patch, 0)
+        steps = -(-last // (patch - 2 * margin))
+        corners = [last * i // max(steps, 1) for i in range(steps + 1)]
+        middles = [(a + patch + b) // 2 for a, b in pairwise(corners)]
+        axes.append(list(zip(corners, [-np.inf, *middles], [*middles, np.inf])))
+    return [Tile(*zip(row, column)) for row, column in product(*axes)]
 
 
 def predict_patches(network, pixels, parts, patch, preprocessing, batch=16):

@@ -9,8 +9,7 @@ from torch.nn import functional as F
 
 from nucseg.errors import DataError, UnknownNameError
 from nucseg.losses.shapes import smooth_dice
-from nucseg.methods.baselines.crop_method import CropConfig, CropMethod, predict_patches
-from nucseg.methods.canonical_shape.tiles import tiles
+from nucseg.methods.baselines.crop_method import CropConfig, CropMethod, covering_tiles, predict_patches
 from nucseg.models.deeplab import DeepLabNet
 from nucseg.postprocess import InstanceMasks, components, dynamic_watershed
 
@@ -79,7 +78,7 @@ class DeepLabV3(CropMethod):
     def nucleus_map(self, network, pixels):
         """Return the probability of foreground of a prepared image, (H, W) float32, each pixel from its own tile."""
         size, patch = pixels.shape[:2], self.config.patch
-        parts = tiles(size, patch, self.config.margin)
+        parts = covering_tiles(size, patch, self.config.margin)
         whole = np.zeros(size, np.float32)
         for tile, logits in zip(parts, predict_patches(network, pixels, parts, patch, self.preprocessing)):
             inside, own = tile.own_window(size)

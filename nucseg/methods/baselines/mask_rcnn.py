@@ -6,9 +6,7 @@ import numpy as np
 import torch
 from scipy.sparse import csr_array, vstack
 
-from nucseg.arrays import as_image
-from nucseg.methods.baselines.crop_method import CropConfig, CropMethod, predict_patches
-from nucseg.methods.canonical_shape.tiles import tiles
+from nucseg.methods.baselines.crop_method import CropConfig, CropMethod, covering_tiles, predict_patches
 from nucseg.methods.stages import require_labels
 from nucseg.models.mask_rcnn import NucleusRCNN, fpn_backbone, paste_masks
 from nucseg.postprocess import InstanceMasks
@@ -89,11 +87,12 @@ class MaskRCNN(CropMethod):
         nucseg.postprocess.InstanceMasks
             The value of all pixels of a mask is the score of its detection.
         """
-        return self._detected(self.networks[self.network_name], self.prepared(image))[0]
+        pixels = self.prepared(image)
+        return self._detected(self.networks[self.network_name], pixels)[0]
 
     def predict(self, image):
         """Return the instance map, (H, W) int32, of an RGB image (H, W, 3) uint8; pixels go to the highest score."""
-        labels = self.predict_masks(as_image(image)).labels()
+        labels = self.predict_masks(image).labels()
         ids = np.unique(labels[labels > 0])  # an instance may be hidden behind others
         return np.where(labels > 0, np.searchsorted(ids, labels) + 1, 0).astype(np.int32)
 
@@ -102,7 +101,7 @@ class MaskRCNN(CropMethod):
         config, size = self.config, pixels.shape[:2]
         heads = network.roi_heads  # its bounds are no weights; those of the config hold, also if it was replaced
         heads.score_thresh, heads.nms_thresh, heads.detections_per_img = config.score, config.nms, config.detections
-        parts = tiles(size, config.patch, config.margin)
+        parts = covering_tiles(size, config.patch, config.margin)
         rows, whole = [csr_array((0, size[0] * size[1]), dtype=np.float32)], np.zeros(size, np.float32)
         for tile, found in zip(parts, predict_patches(network, pixels, parts, config.patch, self.preprocessing)):
             prob, scores = self._own(tile, found)
@@ -125,5 +124,5 @@ class MaskRCNN(CropMethod):
         boxes = found["boxes"]
         middles = ((boxes[:, :2] + boxes[:, 2:]) / 2).flip(1).cpu().numpy() + tile.corner
         own = torch.from_numpy(tile.owns(middles)).to(boxes.device)
-        prob = paste_masks(found["masks"][own, 0], boxes[own], self.config.patch, self.config.enlarge)
+        prob = paste_masks(found["masks"][own, 0], boxes[own], self.config.patch)
         return prob.cpu().numpy(), found["scores"][own].cpu().numpy()
