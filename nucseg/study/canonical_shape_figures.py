@@ -180,7 +180,7 @@ def moving_picture(placed, size, radius, seconds=6.0):
         moves += _turn(f"0 {middle[0]:.1f} {middle[1]:.1f}", turned, seconds)
         parts.append(
             f'<ellipse cx="{column:.1f}" cy="{row:.1f}" rx="{long:.1f}" ry="{short:.1f}" transform="rotate({turned})" '
-            f'fill="{CYCLE[index % len(CYCLE)]}" fill-opacity="0.55" stroke="black" stroke-width="0.5">{moves}</ellipse>')
+            f'fill="{CYCLE[index % len(CYCLE)]}" fill-opacity="0.55" stroke="black">{moves}</ellipse>')
     text = escape(f"One disk becomes {len(placed)} nuclei: each is moved, stretched and turned")
     return (f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{text}" style="width: 20rem; max-width: 100%; '
             f'background: white; border: 1px solid gray"><title>{text}</title>{"".join(parts)}</svg>')

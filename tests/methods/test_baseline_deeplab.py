@@ -26,11 +26,11 @@ from torch import nn
 
 from nucseg.data import Dataset, Sample
 from nucseg.errors import DataError, NucsegError, UnknownNameError
-from nucseg.methods import Preprocessing, saved
-from nucseg.methods.baselines import DeepLabV3, DeepLabV3Config, crop_method
-from nucseg.methods.baselines.crop_method import covering_tiles, pooled_dice
+from nucseg.methods import Preprocessing, saved, tiling
+from nucseg.methods.baselines import DeepLabV3, DeepLabV3Config
 from nucseg.methods.baselines.deeplab import distance_watershed
-from nucseg.methods.canonical_shape.tiles import cut
+from nucseg.methods.crop_method import pooled_dice
+from nucseg.methods.tiling import cut, tiles
 from nucseg.models import backbones
 from nucseg.models.deeplab import DeepLabNet, PooledBatchNorm
 from nucseg.postprocess import components
@@ -55,7 +55,7 @@ def untrained(config=TINY):
     method = DeepLabV3(config)
     method.preprocessing = AS_IT_IS
     torch.manual_seed(0)
-    method.networks = {"deeplab": method.untrained(None).eval()}
+    method.networks = {"deeplab": method.untrained().eval()}
     return method
 
 
@@ -136,11 +136,11 @@ def test_targets_are_foreground_from_labels_or_masks():
 
 
 def test_each_pixel_comes_from_the_tile_that_owns_it(monkeypatch):
-    monkeypatch.setattr(crop_method, "choose_precision", lambda *_: "32-true")
+    monkeypatch.setattr(tiling, "choose_precision", lambda *_: "32-true")
     method, image = untrained(), np.tile(IMAGES[0], (2, 3, 1))[:90, :140]
     found = method.nucleus_map(method.networks["deeplab"], image)
     seen = np.zeros((90, 140), int)
-    for tile in covering_tiles((90, 140), 64, 16):
+    for tile in tiles((90, 140), 64, 16):
         part = torch.from_numpy(cut(image, tile, 64) / np.float32(255)).permute(2, 0, 1)[None]
         with torch.no_grad():
             expected = method.networks["deeplab"](part)[0].sigmoid().numpy()
@@ -154,7 +154,7 @@ def test_each_pixel_comes_from_the_tile_that_owns_it(monkeypatch):
 def test_tiles_own_every_pixel_once_with_its_margin(height, width, patch, margin):
     assume(2 * margin < patch)
     seen = np.zeros((height, width), int)
-    for tile in covering_tiles((height, width), patch, margin):
+    for tile in tiles((height, width), patch, margin):
         inside, own = tile.own_window((height, width))
         seen[inside] += 1
         for axis, length in enumerate((height, width)):
@@ -255,7 +255,7 @@ def test_loading_needs_no_download(monkeypatch):
     config = replace(TINY, weights="imagenet")
     assert list(DeepLabV3(config).build_networks(["deeplab"])) == ["deeplab"]
     with pytest.raises(NucsegError, match="resnet18 could not be loaded"):
-        DeepLabV3(config).untrained("imagenet")
+        DeepLabV3(config).untrained()
 
 
 def test_bad_calls(tmp_path):

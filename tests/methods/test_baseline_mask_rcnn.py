@@ -328,7 +328,7 @@ def test_loading_needs_no_download(monkeypatch):
     built = method.build_networks(["mask-rcnn"])["mask-rcnn"]
     assert any(isinstance(part, FrozenBatchNorm2d) for part in built.modules())
     with pytest.raises(NucsegError, match="resnet18 could not be loaded"):
-        method.untrained("imagenet")
+        method.untrained()
 
 
 def test_bad_calls(tmp_path):

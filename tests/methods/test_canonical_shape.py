@@ -24,9 +24,9 @@ from nucseg.data.sample import Sample
 from nucseg.errors import DataError, UnknownNameError
 from nucseg.methods import CanonicalShape, CanonicalShapeConfig
 from nucseg.methods.canonical_shape import PlacedShapes, render_masks
-from nucseg.methods.canonical_shape.method import shape_loss
 from nucseg.methods.canonical_shape.shapes import extent
-from nucseg.methods.canonical_shape.tiles import separate_patches, tiles
+from nucseg.methods.canonical_shape.training import shape_loss
+from nucseg.methods.tiling import separate_patches, tiles
 from nucseg.models.affine_encoder import EncoderConfig, Transforms
 from nucseg.models.canonical_shape import CanonicalShapeNet, combined, grid_places
 from nucseg.models.implicit_shape import ShapeFamily
@@ -41,7 +41,7 @@ IMAGES = [disk_sample(name).image for name in "xyz"]
 @pytest.fixture(scope="module", autouse=True)
 def float32():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("nucseg.methods.canonical_shape.tiles.choose_precision", lambda *_: "32-true")
+        patch.setattr("nucseg.methods.tiling.choose_precision", lambda *_: "32-true")
         yield
 
 
@@ -78,14 +78,13 @@ def test_an_interrupted_training_ends_the_same(tmp_path):
     class Stop(Exception):
         pass
 
-    def stopping(network, batch):
+    def stopping(network, batch, *rest):
         if batch["epoch"] == 2 and batch["step"] == 2:
             raise Stop
-        return original(network, batch)
+        return shape_loss(network, batch, *rest)
 
-    original = shape_loss(whole.preprocessing, TINY, TINY.count_weight)
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Stop):
-        patch.setattr("nucseg.methods.canonical_shape.method.shape_loss", lambda *_: stopping)
+        patch.setattr("nucseg.methods.canonical_shape.method.shape_loss", stopping)
         fit(TINY, train, val, tmp_path / "broken")
     resumed = fit(TINY, train, val, tmp_path / "broken")
     assert same_weights(whole.networks["shapes"], resumed.networks["shapes"])
@@ -128,7 +127,8 @@ def test_the_loss_is_the_sum_of_its_parts():
             return images
 
     with torch.inference_mode():
-        values = {alpha: shape_loss(Same, config, alpha)(network, batch).item() for alpha in (0.0, 0.01)}
+        values = {alpha: shape_loss(network, batch, Same, replace(config, count_weight=alpha)).item()
+                  for alpha in (0.0, 0.01)}
         _, transforms = network(batch["image"], 16)
     expected = (torch.sigmoid(transforms.presence).sum().item() - 6) ** 2
     assert values[0.01] - values[0.0] == pytest.approx(0.5 * 0.01 * expected, rel=1e-4)

@@ -9,7 +9,7 @@ import torch
 
 from nucseg.data.sample import Dataset, Sample
 from nucseg.errors import DataError
-from nucseg.methods.canonical_shape.method import PatchPrediction
+from nucseg.methods.crop_method import PatchPrediction
 from nucseg.models.implicit_shape import ShapeFamily
 from nucseg.postprocess.masks import InstanceMasks
 from nucseg.study.measures import canonical_shape as measures

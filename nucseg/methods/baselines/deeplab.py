@@ -9,7 +9,8 @@ from torch.nn import functional as F
 
 from nucseg.errors import DataError, UnknownNameError
 from nucseg.losses.shapes import smooth_dice
-from nucseg.methods.baselines.crop_method import CropConfig, CropMethod, covering_tiles, predict_patches
+from nucseg.methods.crop_method import CropConfig, CropMethod
+from nucseg.methods.tiling import over_tiles, tiles
 from nucseg.models.deeplab import DeepLabNet
 from nucseg.postprocess import InstanceMasks, components, dynamic_watershed
 
@@ -21,6 +22,8 @@ SEPARATIONS = ("components", "watershed")
 class DeepLabV3Config(CropConfig):
     """Settings of :class:`DeepLabV3`; "ours" marks what Costa et al. do not say."""
 
+    backbone: str = "resnet50"  # or resnet34, resnet18 (ours)
+    weights: str | None = "imagenet"  # of the backbone (sec. 3.2); None starts from random weights
     # Dilations of the pyramid, px of the feature map. Chen et al. (2017) take 12, 24 and 36 at output stride 8 and half
     # of that at 16, ours; larger ones would only meet the padding, since a patch of 128 px has 8 x 8 features.
     rates: tuple[int, ...] = (6, 12, 18)
@@ -65,9 +68,9 @@ class DeepLabV3(CropMethod):
         maps = (sample.mask if sample.labels is None else sample.labels for sample in samples)
         return [(target > 0).astype(np.int32) for target in maps]
 
-    def untrained(self, weights):
-        """Return a network whose encoder has the weights of a name, or random ones."""
-        return DeepLabNet(self.config.backbone, weights, self.config.rates)
+    def untrained(self, loading=False):
+        """Return a network whose encoder has the weights of the config, or random ones to be loaded into."""
+        return DeepLabNet(self.config.backbone, None if loading else self.config.weights, self.config.rates)
 
     def loss(self, network, batch):
         """Return cross-entropy plus smooth Dice of a batch, the losses of the main method (sec. 2.3)."""
@@ -78,12 +81,19 @@ class DeepLabV3(CropMethod):
     def nucleus_map(self, network, pixels):
         """Return the probability of foreground of a prepared image, (H, W) float32, each pixel from its own tile."""
         size, patch = pixels.shape[:2], self.config.patch
-        parts = covering_tiles(size, patch, self.config.margin)
+        parts, device = tiles(size, patch, self.config.margin), next(network.parameters()).device
         whole = np.zeros(size, np.float32)
-        for tile, logits in zip(parts, predict_patches(network, pixels, parts, patch, self.preprocessing)):
+        batches = over_tiles(network, pixels, parts, patch, self.preprocessing, device)
+        for tile, logits in zip(parts, (one for several in batches for one in several)):
             inside, own = tile.own_window(size)
             whole[inside] = logits.sigmoid().cpu().numpy()[own]
         return whole
+
+    def alone(self, network, pixels):
+        """Return probability, instances and their number of a patch; see :meth:`CropMethod.alone`."""
+        prob = self.nucleus_map(network, pixels)
+        masks = self._masks(prob)
+        return prob, masks, float(len(masks))
 
     def predict(self, image):
         """Return the instance map, (H, W) int32, of an RGB image (H, W, 3) uint8."""
@@ -97,7 +107,9 @@ class DeepLabV3(CropMethod):
         nucseg.postprocess.InstanceMasks
             The value of a pixel is its probability of foreground.
         """
-        prob = self.predict_maps(image)["nucleus"]
+        return self._masks(self.predict_maps(image)["nucleus"])
+
+    def _masks(self, prob):
         labels = self.instances(prob)
         (places,) = np.nonzero(labels.ravel())
         entries = (prob.ravel()[places], (labels.ravel()[places] - 1, places))

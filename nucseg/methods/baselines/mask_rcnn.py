@@ -6,8 +6,9 @@ import numpy as np
 import torch
 from scipy.sparse import csr_array, vstack
 
-from nucseg.methods.baselines.crop_method import CropConfig, CropMethod, covering_tiles, predict_patches
+from nucseg.methods.crop_method import CropConfig, CropMethod
 from nucseg.methods.stages import require_labels
+from nucseg.methods.tiling import over_tiles, tiles
 from nucseg.models.mask_rcnn import NucleusRCNN, fpn_backbone, paste_masks
 from nucseg.postprocess import InstanceMasks
 
@@ -16,6 +17,8 @@ from nucseg.postprocess import InstanceMasks
 class MaskRCNNConfig(CropConfig):
     """Settings of :class:`MaskRCNN`; Costa et al. give none, so all of them are ours."""
 
+    backbone: str = "resnet50"  # or resnet34, resnet18
+    weights: str | None = "imagenet"  # of the backbone; None starts from random weights
     batch: int = 16  # patches
     learning_rate: float = 5e-3  # peak of the one-cycle policy
     gradient_norm: float = 10.0  # upper bound; the sum of five losses has larger gradients than one
@@ -64,9 +67,10 @@ class MaskRCNN(CropMethod):
         require_labels(samples, "Mask R-CNN")
         return [sample.labels for sample in samples]
 
-    def untrained(self, weights):
-        """Return a network whose backbone has the weights of a name, or random ones."""
+    def untrained(self, loading=False):
+        """Return a network whose backbone has the weights of the config, or random ones to be loaded into."""
         config = self.config
+        weights = None if loading else config.weights
         # Loading builds a network without its ImageNet weights, but with the normalization that came with them.
         backbone = fpn_backbone(config.backbone, weights, config.weights is not None, config.trainable)
         return NucleusRCNN(backbone, config.patch, config.enlarge, config.proposals, config.sampled)
@@ -78,6 +82,11 @@ class MaskRCNN(CropMethod):
     def nucleus_map(self, network, pixels):
         """Return the highest likelihood of any mask that is kept at each pixel of a prepared image, (H, W) float32."""
         return self._detected(network, pixels)[1]
+
+    def alone(self, network, pixels):
+        """Return likelihood, instances and their number of a patch; see :meth:`CropMethod.alone`."""
+        masks, prob = self._detected(network, pixels)
+        return prob, masks, float(len(masks))
 
     def predict_masks(self, image):
         """Return the instances of an RGB image (H, W, 3) uint8 as masks that may overlap.
@@ -101,9 +110,10 @@ class MaskRCNN(CropMethod):
         config, size = self.config, pixels.shape[:2]
         heads = network.roi_heads  # its bounds are no weights; those of the config hold, also if it was replaced
         heads.score_thresh, heads.nms_thresh, heads.detections_per_img = config.score, config.nms, config.detections
-        parts = covering_tiles(size, config.patch, config.margin)
+        parts, device = tiles(size, config.patch, config.margin), next(network.parameters()).device
+        batches = over_tiles(network, pixels, parts, config.patch, self.preprocessing, device)
         rows, whole = [csr_array((0, size[0] * size[1]), dtype=np.float32)], np.zeros(size, np.float32)
-        for tile, found in zip(parts, predict_patches(network, pixels, parts, config.patch, self.preprocessing)):
+        for tile, found in zip(parts, (one for several in batches for one in several)):
             prob, scores = self._own(tile, found)
             top, left = tile.corner
             window = whole[top : top + config.patch, left : left + config.patch]

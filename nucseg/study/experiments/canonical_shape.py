@@ -11,6 +11,7 @@ Command: ``nucseg experiment run canonical-shape --row TEXT``.
 from dataclasses import asdict, replace
 
 from nucseg.methods import CanonicalShapeConfig
+from nucseg.methods.baselines import DeepLabV3Config, MaskRCNNConfig
 from nucseg.methods.stages import plain
 from nucseg.study.experiment import Row
 from nucseg.study.measures.canonical_shape import measure_patches
@@ -22,6 +23,9 @@ PUBLISHED = CanonicalShapeConfig()
 PUBLISHED = replace(PUBLISHED, encoder=replace(PUBLISHED.encoder, weights=None))
 #: What a CPU core trains in half an hour.
 SHORT = replace(PUBLISHED, encoder=replace(PUBLISHED.encoder, backbone="resnet18"), epochs=30, batch=16, crops=1024)
+#: The references of table 1, from random weights; the settings of the second are ours.
+REFERENCES = {"DeepLabV3": DeepLabV3Config(weights=None), "Mask R-CNN": MaskRCNNConfig(weights=None)}
+SUPERVISION = {"DeepLabV3": "binary masks", "Mask R-CNN": "masks"}
 #: The rows of table 1 that share two trainings: weight of the count loss, grid, and whether contained masks are merged.
 TABLE = {
     "Ours, 32": (0.0, 32, False), "Ours, 128": (0.0, 128, False), "Ours + P, 128": (0.0, 128, True),
@@ -33,7 +37,8 @@ TABLE = {
 def declare(experiment, row, config, *, method="canonical shape", seed=0):
     """Return a Row on the test images; its settings hold the whole config."""
     values = {name: value for name, value in plain(asdict(config)).items() if name != "seed"}
-    supervision = "binary masks" if not config.count_weight else "binary masks and counts"
+    counted = " and counts" if getattr(config, "count_weight", 0) else ""
+    supervision = SUPERVISION.get(method, f"binary masks{counted}")
     return Row(experiment, row, "bbbc038", "stage1_test", supervision, measure_patches,
                {"method": method, "config": values}, seed, scheme="stages")
 
@@ -45,11 +50,22 @@ def ours(config, row):
 
 
 def _tables():
+    for row, config in REFERENCES.items():
+        for seed in SEEDS:
+            yield declare("table 1", row, config, method=row, seed=seed)
     for row in TABLE:
         for seed in SEEDS:
             yield declare("table 1", row, ours(PUBLISHED, row), seed=seed)
+    short = replace(REFERENCES["DeepLabV3"], backbone="resnet18", epochs=SHORT.epochs, batch=SHORT.batch,
+                    crops=SHORT.crops)
+    yield declare("table 1, short", "DeepLabV3", short, method="DeepLabV3")
     for row in TABLE:
         yield declare("table 1, short", row, ours(SHORT, row))
+    # The same supervision as "Ours" without counts, and a rule that finds instances in the mask; not in the article.
+    for name, config in (("", REFERENCES["DeepLabV3"]), (", short", short)):
+        yield declare(f"a mask and a rule{name}", "DeepLabV3, components", config, method="DeepLabV3")
+        yield declare(f"a mask and a rule{name}", "DeepLabV3, watershed", replace(config, separate="watershed"),
+                      method="DeepLabV3")
 
 
 def _ceilings():

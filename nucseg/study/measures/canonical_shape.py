@@ -12,12 +12,13 @@ from nucseg.engine import fabric
 from nucseg.errors import DataError
 from nucseg.methods import CanonicalShape
 from nucseg.methods.base import config_from_dict
+from nucseg.methods.baselines import DeepLabV3, MaskRCNN
 from nucseg.metrics.contingency import ContingencyTable
 from nucseg.metrics.f1 import TEN_THRESHOLDS, match_counts, match_counts_greedy
 from nucseg.study.measures.common import training_notes
 from nucseg.study.paths import runs_folder
 
-METHODS = {"canonical shape": CanonicalShape}
+METHODS = {"canonical shape": CanonicalShape, "DeepLabV3": DeepLabV3, "Mask R-CNN": MaskRCNN}
 #: One of so many parts of the training images is kept for validation.
 PARTS = 10
 #: Scores of table 1, and those kept of single images.

@@ -8,7 +8,7 @@ from skimage.feature import peak_local_max
 from skimage.segmentation import watershed
 
 from nucseg.engine.crops import tile_corners
-from nucseg.methods.canonical_shape.method import PatchPrediction
+from nucseg.methods.crop_method import PatchPrediction
 from nucseg.postprocess import components
 from nucseg.postprocess.masks import InstanceMasks
 from nucseg.study.measures.canonical_shape import Scores, pooled_scores

@@ -1,31 +1,29 @@
-"""What the references of Costa et al. (2022) share: random crops, one learning-rate cycle, tiles with own areas."""
+"""What the methods of Costa et al. (2022) share: random crops, one learning-rate cycle, patches taken alone."""
 
 from abc import abstractmethod
 from dataclasses import asdict, dataclass
-from itertools import pairwise, product
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import torch
 
 from nucseg.arrays import as_image
 from nucseg.data.exposure import stretch_contrast, stretched
-from nucseg.engine import OneCycle, RandomCrops, choose_precision, clip_gradients, fit, hold_images
+from nucseg.engine import OneCycle, RandomCrops, clip_gradients, fit, hold_images
 from nucseg.engine import fabric as default_fabric
 from nucseg.errors import DataError
 from nucseg.methods.base import Method
-from nucseg.methods.canonical_shape.tiles import Tile, cut
 from nucseg.methods.preprocessing import Preprocessing
 from nucseg.methods.stages import Images, fingerprint, plain, seeded, weights_fingerprint
+from nucseg.methods.tiling import cut, separate_patches
+from nucseg.postprocess import InstanceMasks
 
 
 @dataclass(frozen=True)
 class CropConfig:
     """Settings of training on crops and of prediction in tiles; "ours" marks what Costa et al. do not say."""
 
-    backbone: str = "resnet50"  # or resnet34, resnet18; theirs for canonical shape (sec. 2.1)
-    weights: str | None = "imagenet"  # of the backbone; None starts from random weights
     patch: int = 128  # side of crops and tiles, px (sec. 3.1)
     epochs: int = 50  # sec. 2.3
     batch: int = 32  # patches (ours)
@@ -56,11 +54,20 @@ class CropConfig:
             raise DataError(f"{type(self).__name__}: {values} is out of range (patch {self.patch} px)")
 
 
+class PatchPrediction(NamedTuple):
+    """What a method says of one patch."""
+
+    corner: tuple[int, int]  #: row and column of its top left pixel in the image
+    prob: np.ndarray  #: (patch, patch) float32, likelihood of foreground
+    masks: InstanceMasks  #: instances, which may overlap
+    expected: float  #: number of instances expected: the sum of p(z), or of instances where there is no p(z)
+
+
 class CropMethod(Method):
     """A method that trains one network on crops of whole images and keeps its last epoch.
 
     A subclass names its network and the settings that only prediction depends on, and implements :meth:`targets`,
-    :meth:`untrained`, :meth:`loss` and :meth:`nucleus_map`.
+    :meth:`untrained`, :meth:`loss`, :meth:`nucleus_map` and :meth:`alone`.
 
     Parameters
     ----------
@@ -77,12 +84,26 @@ class CropMethod(Method):
         """Return the map of each sample that training and validation need, (H, W) int, or raise DataError."""
 
     @abstractmethod
-    def untrained(self, weights):
-        """Return a network for training; its backbone has the weights of a name, or random ones where it is None."""
+    def untrained(self, loading=False):
+        """Return a network for training, or one that is loaded into, whose first weights do not matter."""
 
     @abstractmethod
     def loss(self, network, batch):
         """Return the loss of a batch of :class:`nucseg.engine.RandomCrops`, a scalar tensor."""
+
+    @abstractmethod
+    def alone(self, network, pixels):
+        """Return what the network says of one patch that is an image of its own, contrast-stretched.
+
+        Returns
+        -------
+        prob : numpy.ndarray, shape (patch, patch), float32
+            Likelihood of foreground.
+        masks : nucseg.postprocess.InstanceMasks
+            Its instances.
+        expected : float
+            Their expected number.
+        """
 
     @abstractmethod
     def nucleus_map(self, network, pixels):
@@ -118,10 +139,10 @@ class CropMethod(Method):
         self.preprocessing = Preprocessing.learn(train, None)
         images, held_out = (Images.read(part, self.preprocessing) for part in (train, val))
         labels, truth = self.targets(images.samples), self.targets(held_out.samples)
-        network = seeded(lambda: self.untrained(config.weights), config.seed, self.network_name)
+        network = seeded(self.untrained, config.seed, self.network_name)
         settings = plain({
-            **{name: value for name, value in asdict(config).items() if name not in self.prediction_settings},
-            "start": weights_fingerprint(network), "preprocessing": self.preprocessing.to_dict(),
+            **self.training_settings(), "start": weights_fingerprint(network),
+            "preprocessing": self.preprocessing.to_dict(),
             "targets": fingerprint(*images.pixels, *labels), "validation": fingerprint(*held_out.pixels, *truth),
         })
         learned = [parameter for parameter in network.parameters() if parameter.requires_grad]
@@ -140,6 +161,11 @@ class CropMethod(Method):
         self.networks, self.histories = {self.network_name: network.eval()}, {self.network_name: history}
         return self
 
+    def training_settings(self):
+        """Return the settings that training depends on, as JSON values: rows that share them share a training."""
+        every = plain(asdict(self.config))
+        return {name: value for name, value in every.items() if name not in self.prediction_settings}
+
     def prepared(self, image):
         """Return an RGB image (H, W, 3) uint8 as the network was trained on: its contrast stretched."""
         self.require_fitted()
@@ -152,7 +178,23 @@ class CropMethod(Method):
 
     def build_networks(self, names):
         """Return untrained networks for :meth:`load`; the only name is that of the network."""
-        return {name: self.untrained(None) for name in names}
+        return {name: self.untrained(loading=True) for name in names}
+
+    def predict_patches(self, image):
+        """Yield what the method says of each patch of an image taken alone, as the article evaluates it (sec. 3.1).
+
+        Parameters
+        ----------
+        image : array_like, shape (H, W, 3), uint8
+            The image; its contrast is stretched as a whole.
+
+        Yields
+        ------
+        PatchPrediction
+        """
+        pixels, network, patch = self.prepared(image), self.networks[self.network_name], self.config.patch
+        for tile in separate_patches(pixels.shape[:2], patch):
+            yield PatchPrediction(tile.corner, *self.alone(network, cut(pixels, tile, patch)))
 
 
 def pooled_dice(found, truth):
@@ -176,63 +218,3 @@ def pooled_dice(found, truth):
     for mask, labels in zip(found, truth, strict=True):
         both, total = both + int((mask & (labels > 0)).sum()), total + int(mask.sum()) + int((labels > 0).sum())
     return 2 * both / total if total else 1.0
-
-
-def covering_tiles(size, patch, margin):
-    """Return tiles that cover an image evenly, up to its last pixel.
-
-    Parameters
-    ----------
-    size : tuple of int
-        (H, W) of the image, px; sides below a patch count as one.
-    patch : int
-        Side of the tiles, px.
-    margin : int
-        Neighbors share at least twice as many pixels, px.
-
-    Returns
-    -------
-    list of nucseg.methods.canonical_shape.tiles.Tile
-        Row by row; each owns what is nearer to its middle than to those of its neighbors.
-    """
-    axes = []
-    for length in size:
-        last = max(length - patch, 0)
-        steps = -(-last // (patch - 2 * margin))
-        corners = [last * i // max(steps, 1) for i in range(steps + 1)]
-        middles = [(a + patch + b) // 2 for a, b in pairwise(corners)]
-        axes.append(list(zip(corners, [-np.inf, *middles], [*middles, np.inf])))
-    return [Tile(*zip(row, column)) for row, column in product(*axes)]
-
-
-def predict_patches(network, pixels, parts, patch, preprocessing, batch=16):
-    """Yield what a network returns for each tile of an image, on its device.
-
-    Parameters
-    ----------
-    network : torch.nn.Module
-        In evaluation mode; maps images (B, 3, s, s) to a tensor or list with one item for each.
-    pixels : numpy.ndarray, shape (H, W, 3), uint8
-        The image, prepared as in training.
-    parts : sequence of nucseg.methods.canonical_shape.tiles.Tile
-        Its tiles.
-    patch : int
-        Side of the tiles, px.
-    preprocessing : nucseg.methods.preprocessing.Preprocessing
-        Standardizes the image.
-    batch : int
-        Tiles at a time.
-
-    Yields
-    ------
-    object
-        One item of the network's output.
-    """
-    device = next(network.parameters()).device
-    half = choose_precision(device) == "bf16-mixed"
-    for start in range(0, len(parts), batch):
-        several = np.stack([cut(pixels, tile, patch) for tile in parts[start : start + batch]])
-        images = torch.from_numpy(several).permute(0, 3, 1, 2).to(device).float().div_(255)
-        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=half):
-            found = network(preprocessing.standardize(images).to(memory_format=torch.channels_last))
-        yield from found

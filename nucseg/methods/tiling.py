@@ -8,8 +8,6 @@ import torch
 
 from nucseg.engine import choose_precision
 from nucseg.engine.crops import tile_corners
-from nucseg.losses.shapes import upsampled_log_likelihood
-from nucseg.models.canonical_shape import combined, grid_places
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,7 @@ class Tile:
 
 
 def tiles(size, patch, margin):
-    """Return the tiles that cover an image.
+    """Return tiles that cover an image evenly, up to its last pixel.
 
     Parameters
     ----------
@@ -54,10 +52,13 @@ def tiles(size, patch, margin):
     Returns
     -------
     list of Tile
+        Row by row; each owns what is nearer to its middle than to those of its neighbors.
     """
     axes = []
     for length in size:
-        corners = tile_corners(length, patch, patch - 2 * margin)
+        last = max(length - patch, 0)
+        steps = -(-last // (patch - 2 * margin))
+        corners = [last * i // max(steps, 1) for i in range(steps + 1)]
         middles = [(a + patch + b) // 2 for a, b in pairwise(corners)]
         axes.append(list(zip(corners, [-np.inf, *middles], [*middles, np.inf])))
     return [Tile(*zip(row, column)) for row, column in product(*axes)]
@@ -79,53 +80,34 @@ def cut(pixels, tile, patch):
     return np.pad(part, (*missing, (0, 0)), mode="edge")
 
 
-def transforms_of(network, pixels, tiles, preprocessing, batch=16):
-    """Yield the transforms of the instances of each tile, on the device of the network.
+def over_tiles(network, pixels, parts, patch, preprocessing, device, batch=16):
+    """Yield what a network returns for several tiles of an image at a time.
 
     Parameters
     ----------
-    network : nucseg.models.canonical_shape.CanonicalShapeNet
-        In evaluation mode.
+    network : callable
+        Takes standardized images (B, 3, s, s) float32; called without gradients, in the precision of the device.
     pixels : numpy.ndarray, shape (H, W, 3), uint8
-        In the colors of the training set.
-    tiles : sequence of Tile
-        Of the image.
+        The image, prepared as in training.
+    parts : sequence of Tile
+        Its tiles.
+    patch : int
+        Side of the tiles, px.
     preprocessing : nucseg.methods.preprocessing.Preprocessing
         Standardizes the image.
+    device : torch.device
+        Where the network is.
     batch : int
         Tiles at a time.
 
     Yields
     ------
-    nucseg.models.affine_encoder.Transforms
-        Of one image.
+    object
+        The network's output for a batch.
     """
-    device, patch = network.encoder.cells.device, network.encoder.patch
     half = choose_precision(device) == "bf16-mixed"
-    for start in range(0, len(tiles), batch):
-        several = np.stack([cut(pixels, tile, patch) for tile in tiles[start : start + batch]])
+    for start in range(0, len(parts), batch):
+        several = np.stack([cut(pixels, tile, patch) for tile in parts[start : start + batch]])
         images = torch.from_numpy(several).permute(0, 3, 1, 2).to(device).float().div_(255)
         with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=half):
-            found = network.encoder(preprocessing.standardize(images).to(memory_format=torch.channels_last))
-        for index in range(len(several)):
-            yield type(found)(*(field[index : index + 1] for field in found))
-
-
-def likelihood_map(network, pixels, tiles, preprocessing, grid):
-    """Return p(y) of every pixel of an image, each from the tile that owns it, (H, W) float32.
-
-    Arguments are those of :func:`transforms_of`; the shapes are sampled on `grid` places along each side of a tile and
-    their likelihood interpolated.
-    """
-    whole = np.zeros(pixels.shape[:2], np.float32)
-    for tile, transforms in zip(tiles, transforms_of(network, pixels, tiles, preprocessing)):
-        inside, own = tile.own_window(whole.shape)
-        whole[inside] = tile_likelihood(network, transforms, grid)[own]
-    return whole
-
-
-def tile_likelihood(network, transforms, grid):
-    """Return p(y) of every pixel of a tile, (patch, patch) float32; arguments as of :func:`likelihood_map`."""
-    with torch.inference_mode():
-        coarse = combined(network.shape, transforms, grid_places(grid, network.encoder.cells.device))
-        return upsampled_log_likelihood(coarse, network.encoder.patch)[0].exp().cpu().numpy()
+            yield network(preprocessing.standardize(images).to(memory_format=torch.channels_last))
