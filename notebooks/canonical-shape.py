@@ -68,10 +68,9 @@ import numpy as np
 import pandas as pd
 import torch
 from IPython.display import HTML
-from torch.nn import functional as F
 
 # %% tags=["hide-input"]
-from nucseg import metrics, viz
+from nucseg import viz
 from nucseg.data import available, load_dataset
 from nucseg.engine import fabric
 from nucseg.losses.shapes import log1mexp
@@ -252,6 +251,7 @@ def cut_out(labels, side=24, least=60, most=40):
     return masks[:most]
 
 
+# %% tags=["hide-input"]
 rng = np.random.default_rng(seed)
 nuclei = [mask for sample in train[:2] for mask in cut_out(sample.labels)]
 across = np.stack(np.meshgrid(np.arange(48) - 24, np.arange(48) - 24), -1)
@@ -693,6 +693,7 @@ def outlines(axis, image, masks, title):
     axis.set_axis_off()
 
 
+# %% tags=["hide-input"]
 many = max(((s, int(covering(found["masks"][s.id], s.labels).argmax()) + 1) for s in test[:8]),
            key=lambda pair: covering(found["masks"][pair[0].id], pair[0].labels).max())
 middle = np.argwhere(many[0].labels == many[1]).mean(0).astype(int)
