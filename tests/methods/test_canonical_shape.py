@@ -236,6 +236,18 @@ def test_an_absent_instance_has_no_pixel():
     assert render_masks(DISK, one(20, 20, (8, 8), presence=0.5), (40, 40)).areas.tolist() == [0]
 
 
+def test_drawing_in_parts_changes_nothing(monkeypatch):
+    rng = np.random.default_rng(0)
+    linear = np.eye(2) * rng.uniform(0.03, 0.1, (50, 1, 1)) + rng.normal(0, 0.01, (50, 2, 2))
+    placed = PlacedShapes(rng.uniform(-5, 95, (50, 2)), linear, rng.uniform(0.4, 1, 50), np.zeros((50, 1)))
+    whole = render_masks(DISK, placed, (80, 90))
+    assert len(whole) == 50
+    for together in (1, 7):
+        monkeypatch.setattr("nucseg.methods.canonical_shape.shapes.TOGETHER", together)
+        assert (render_masks(DISK, placed, (80, 90)).values != whole.values).nnz == 0
+    assert len(render_masks(DISK, placed.chosen(slice(0)), (80, 90))) == 0
+
+
 def test_values_are_likelihoods():
     placed = one(20, 20, (8, 8), presence=0.9)
     found = render_masks(DISK, placed, (41, 41)).values.toarray().reshape(41, 41)

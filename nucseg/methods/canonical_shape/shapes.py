@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, vstack
 
 from nucseg.errors import DataError
 from nucseg.postprocess.masks import InstanceMasks
@@ -13,6 +13,8 @@ from nucseg.postprocess.masks import InstanceMasks
 SEARCHED, SEARCH_PLACES = 4.0, 401
 #: Likelihood above which a pixel belongs to an instance.
 LEVEL = 0.5
+#: Instances that are drawn together, which bounds the memory.
+TOGETHER = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,14 +146,21 @@ def render_masks(shape, placed, size, *, step=1, reach=128):
     nucseg.postprocess.masks.InstanceMasks
         As many as placed shapes, some perhaps empty.
     """
-    owner, rows, columns = _windows(placed, size, extent(shape), step, reach)
+    radius = extent(shape)
+    parts = [_render(shape, placed.chosen(slice(first, first + TOGETHER)), size, radius, step, reach)
+             for first in range(0, max(len(placed), 1), TOGETHER)]
+    return InstanceMasks(tuple(size), csr_array(vstack(parts, format="csr")))
+
+
+def _render(shape, placed, size, radius, step, reach):
+    """Return the masks of a few placed shapes, csr_array (N, H * W)."""
+    owner, rows, columns = _windows(placed, size, radius, step, reach)
     values = np.zeros(len(owner), np.float32)
     for weight, at_row, at_column in _samples(rows, columns, size, step):
         values += (weight * _likelihood(shape, placed, owner, at_row, at_column)).astype(np.float32)
     kept = values > LEVEL
     places = rows[kept] * size[1] + columns[kept]
-    matrix = csr_array((values[kept], (owner[kept], places)), shape=(len(placed), size[0] * size[1]))
-    return InstanceMasks(tuple(size), matrix)
+    return csr_array((values[kept], (owner[kept], places)), shape=(len(placed), size[0] * size[1]))
 
 
 def _windows(placed, size, radius, step, reach):
