@@ -8,10 +8,12 @@ import numpy as np
 import pandas as pd
 import torch
 from matplotlib.patches import Ellipse
+from torch.nn.utils import vector_to_parameters
 
 from nucseg.errors import DataError
 from nucseg.methods.canonical_shape import CanonicalShape
 from nucseg.metrics.f1 import TEN_THRESHOLDS
+from nucseg.models import ImplicitShape
 from nucseg.study.experiment import record_path, rows
 from nucseg.study.records import read_record
 from nucseg.viz import CYCLE
@@ -69,6 +71,22 @@ def notes(experiment, row):
         if (declared.experiment, declared.row, declared.seed) == (experiment, row, 0) and path.is_file():
             return read_record(path)["notes"]
     return None
+
+
+def recorded_shapes(experiment, row):
+    """Return the canonical shapes of a recorded row of seed 0, from the parameters in its record.
+
+    Returns
+    -------
+    list of nucseg.models.ImplicitShape
+        Empty where the row was not recorded or its shape is not learned.
+    """
+    shapes = []
+    for values in (notes(experiment, row) or {}).get("shape_parameters", ()):
+        if values:
+            shapes.append(ImplicitShape())
+            vector_to_parameters(torch.tensor(values), shapes[-1].parameters())
+    return shapes
 
 
 def draw_curves(axis, curves):

@@ -110,7 +110,7 @@ def test_it_learns_disks_and_that_they_are_round(tmp_path):
     method = fit(config, disks(*map(str, range(24))), disks("v"), tmp_path)
     scores = [f1_at_iou(disk_sample(name).labels, method.predict(disk_sample(name).image), [0.5]) for name in "xyzuvw"]
     assert np.mean(scores) > 0.6
-    (shape,) = describe_shapes(method.networks["shapes"].shape)
+    (shape,) = describe_shapes(method.networks["shapes"].shape.shapes)
     assert shape["eccentricity"] < 0.5 and not shape["cut"]
 
 

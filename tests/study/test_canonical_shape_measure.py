@@ -113,13 +113,13 @@ def test_each_image_carries_the_pooled_scores(monkeypatch):
 
 
 def test_a_disk_is_described_as_one():
-    (found,) = describe_shapes(ShapeFamily(1, "disk"))
+    (found,) = describe_shapes(ShapeFamily(1, "disk").shapes)
     assert found["area_radius"] == pytest.approx(0.5, abs=0.005) and found["eccentricity"] < 0.05
     assert (found["x"], found["y"]) == pytest.approx((0, 0), abs=1e-6) and not found["cut"]
     nothing = ShapeFamily(1, "disk")
     with torch.no_grad():
         nothing.shapes[0].layers[-1].bias.fill_(9.0)
-    assert describe_shapes(nothing)[0]["area_radius"] is None
+    assert describe_shapes(nothing.shapes)[0]["area_radius"] is None
 
 
 def test_an_ellipse_has_its_eccentricity():
@@ -127,7 +127,7 @@ def test_an_ellipse_has_its_eccentricity():
         def forward(self, x, y):
             return torch.log(torch.sigmoid(40 * (1 - torch.hypot((x - 0.2) / 0.8, y / 0.4))))
 
-    (found,) = describe_shapes(SimpleNamespace(shapes=[Ellipse()]))
+    (found,) = describe_shapes([Ellipse()])
     assert found["eccentricity"] == pytest.approx(np.sqrt(1 - 0.25), abs=0.01)
     assert found["x"] == pytest.approx(0.2, abs=0.01)
     assert found["area_radius"] == pytest.approx(np.sqrt(0.32), abs=0.01)

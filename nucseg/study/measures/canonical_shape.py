@@ -131,7 +131,11 @@ def measure_patches(dataset, row):
     notes = yield from pooled_scores(scored())
     notes |= training_notes(method, runner)
     if isinstance(method, CanonicalShape):
-        notes["shape"] = describe_shapes(method.networks["shapes"].shape)
+        family = method.networks["shapes"].shape
+        notes["shape"] = describe_shapes(family.shapes)
+        # So few that the record can hold them: whoever reads it can draw the shapes at any resolution.
+        notes["shape_parameters"] = [[value for part in shape.parameters() for value in part.flatten().tolist()]
+                                     for shape in family.shapes]
     return notes
 
 
@@ -167,15 +171,15 @@ def pooled_scores(scored):
     return {"pooled": _plain(whole), "modalities": {name: _plain(scores.metrics()) for name, scores in groups.items()}}
 
 
-def describe_shapes(family, side=2.0, places=801):
+def describe_shapes(shapes, side=2.0, places=801):
     """Return radius, eccentricity and center of the region where each canonical shape has a likelihood above 1/2.
 
     Moments of the region are those of an ellipse with semi-axes twice the square roots of their eigenvalues.
 
     Parameters
     ----------
-    family : nucseg.models.ShapeFamily
-        The shapes.
+    shapes : iterable of torch.nn.Module
+        Such as :class:`nucseg.models.ImplicitShape`.
     side : float
         Half the side of the area that is looked at.
     places : int
@@ -190,7 +194,7 @@ def describe_shapes(family, side=2.0, places=801):
     axis = torch.linspace(-side, side, places)
     y, x = torch.meshgrid(axis, axis, indexing="ij")
     found = []
-    for shape in family.shapes:
+    for shape in shapes:
         with torch.inference_mode():
             prob = shape(x, y).exp().numpy()
         inside = prob > 0.5
