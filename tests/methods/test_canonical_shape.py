@@ -68,6 +68,7 @@ def test_defaults_are_those_of_the_article():
     config = CanonicalShapeConfig()
     assert (config.patch, config.grid, config.test_grid, config.epochs) == (128, 32, 128, 50)
     assert (config.learning_rate, config.momentum, config.count_weight, config.overlap) == (1e-2, 0.9, 1e-2, 0.5)
+    assert config.shape == "disk"
     assert config.encoder.backbone == "resnet50" and config.encoder.weights == "imagenet"
 
 

@@ -62,6 +62,14 @@ def test_a_choice_changes_one_thing():
                 assert len(outer) == 1 and len(inner) == (outer == ["encoder"]), row.key
 
 
+def test_random_starts_change_the_start():
+    for name, base in (("", PUBLISHED), (", short", SHORT)):
+        found = {row.row: config(row) for row in OURS if row.experiment == f"shapes from random weights{name}"}
+        for row in ("Ours + P, 128", "Ours + L_cnt + P, 128"):
+            counted, grid, merge = TABLE[row]
+            assert found[row] == replace(base, count_weight=counted, test_grid=grid, merge=merge, shape="random")
+
+
 def test_choices_of_prediction_need_no_training_of_their_own():
     trained = {json.dumps(METHODS["canonical shape"](config(row)).training_settings(), sort_keys=True)
                for row in OURS if row.experiment in ("table 1, short", "presence, short", "merging, short")}

@@ -19,7 +19,8 @@ class CanonicalShapeConfig(CropConfig):
     """
 
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
-    shape: str = "random"  # untrained shape (ours); "fixed" is a disk that is not learned
+    # Untrained shape (ours): from random weights, the count loss can win before there is a shape; "fixed" stays a disk.
+    shape: str = "disk"
     grid: int = 32  # places along a side in training (sec. 3.2)
     test_grid: int = 128  # places along a side in prediction (table 1: 32 or 128)
     interpolated: str = "probability"  # what is interpolated from the coarse grid (ours): probability or log

@@ -91,8 +91,9 @@ def _ablations(name, config):
     config = ours(config, "Ours + L_cnt + P, 128")
     for row, encoder in _encoders(config.encoder):
         yield declare(f"choices in training{name}", row, replace(config, encoder=encoder))
-    for row, shape in (("starts from a disk", "disk"), ("always a disk", "fixed")):
-        yield declare(f"choices in training{name}", row, replace(config, shape=shape))
+    yield declare(f"choices in training{name}", "always a disk", replace(config, shape="fixed"))
+    for row in ("Ours + P, 128", "Ours + L_cnt + P, 128"):
+        yield declare(f"shapes from random weights{name}", row, replace(ours(config, row), shape="random"))
     yield declare(f"choices in training{name}", "interpolated logarithms", replace(config, interpolated="log"))
     yield declare(f"choices in training{name}", "count loss rises over 10 epochs", replace(config, count_warmup=10))
     for weight in (1e-3, 3e-3, 3e-2, 1e-1):
