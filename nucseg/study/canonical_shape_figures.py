@@ -15,6 +15,7 @@ from nucseg.methods.canonical_shape import CanonicalShape
 from nucseg.metrics.f1 import TEN_THRESHOLDS
 from nucseg.models import ImplicitShape
 from nucseg.study.experiment import record_path, rows
+from nucseg.study.measures.canonical_shape import describe_shapes
 from nucseg.study.records import read_record
 from nucseg.viz import CYCLE
 
@@ -87,6 +88,31 @@ def recorded_shapes(experiment, row):
             shapes.append(ImplicitShape())
             vector_to_parameters(torch.tensor(values), shapes[-1].parameters())
     return shapes
+
+
+def in_words(shapes):
+    """Return radius, eccentricity and middle of canonical shapes in words.
+
+    Parameters
+    ----------
+    shapes : mapping of str to torch.nn.Module
+        By title.
+
+    Returns
+    -------
+    str
+        Without a full stop; "Not recorded yet" where there is none.
+    """
+    parts = []
+    for title, found in zip(shapes, describe_shapes(shapes.values())):
+        if found["area_radius"] is None:
+            said = "nowhere above one half"
+        else:
+            off = np.hypot(found["x"], found["y"])
+            said = (f"radius {found['area_radius']:.2f}, eccentricity {found['eccentricity']:.2f}, middle {off:.2f} from the "
+                    f"origin{', cut off by the border' if found['cut'] else ''}")
+        parts.append(f"{' '.join(title.split())}: {said}")
+    return "; ".join(parts) or "Not recorded yet"
 
 
 def draw_curves(axis, curves):

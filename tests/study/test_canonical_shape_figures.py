@@ -77,6 +77,15 @@ def test_a_shape_is_drawn_from_the_numbers_of_its_record(monkeypatch):
     assert study.recorded_shapes("table", "row") == []
 
 
+def test_shapes_are_put_into_words():
+    nowhere = ImplicitShape("disk")
+    with torch.no_grad():
+        nowhere.layers[-1].bias.fill_(50.0)
+    said = study.in_words({"a\nb": ImplicitShape("disk"), "c": nowhere})
+    assert said == "a b: radius 0.50, eccentricity 0.00, middle 0.00 from the origin; c: nowhere above one half"
+    assert study.in_words({}) == "Not recorded yet"
+
+
 def test_a_shape_is_sampled_in_the_middles_of_cells():
     picture = study.likelihood(ImplicitShape("disk"), 4, half=2.0)
     assert picture.shape == (4, 4) and picture[1, 1] == pytest.approx(1 / (1 + np.exp(8 * (np.hypot(0.5, 0.5) - 0.5))))
