@@ -109,8 +109,8 @@ def in_words(shapes):
             said = "nowhere above one half"
         else:
             off = np.hypot(found["x"], found["y"])
-            said = (f"radius {found['area_radius']:.2f}, eccentricity {found['eccentricity']:.2f}, middle {off:.2f} from the "
-                    f"origin{', cut off by the border' if found['cut'] else ''}")
+            said = (f"radius {found['area_radius']:.2f}, eccentricity {found['eccentricity']:.2f}, middle {off:.2f} from "
+                    f"the origin{', cut off by the border' if found['cut'] else ''}")
         parts.append(f"{' '.join(title.split())}: {said}")
     return "; ".join(parts) or "Not recorded yet"
 
@@ -195,7 +195,7 @@ def moving_picture(placed, size, radius, seconds=6.0):
     """Return an animation of how one disk becomes many nuclei, as SVG that needs no script.
 
     Every instance begins as the canonical disk in the middle of the picture and takes on its own place, axes and angle.
-    Viewers that do not animate, or were asked not to, show the end.
+    It moves twice and then rests; viewers that do not animate show the end.
 
     Parameters
     ----------
@@ -232,12 +232,12 @@ def moving_picture(placed, size, radius, seconds=6.0):
 
 def _move(kind, name, start, end, seconds):
     return (f'<{kind} attributeName="{name}" values="{start:.1f};{start:.1f};{end:.1f};{end:.1f}" '
-            f'keyTimes="0;0.1;0.6;1" dur="{seconds:g}s" repeatCount="indefinite"/>')
+            f'keyTimes="0;0.1;0.6;1" dur="{seconds:g}s" repeatCount="2"/>')
 
 
 def _turn(start, end, seconds):
     return (f'<animateTransform attributeName="transform" type="rotate" values="{start};{start};{end};{end}" '
-            f'keyTimes="0;0.1;0.6;1" dur="{seconds:g}s" repeatCount="indefinite"/>')
+            f'keyTimes="0;0.1;0.6;1" dur="{seconds:g}s" repeatCount="2"/>')
 
 
 def true_axes(labels, least=20):
