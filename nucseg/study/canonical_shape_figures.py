@@ -109,8 +109,9 @@ def in_words(shapes):
             said = "nowhere above one half"
         else:
             off = np.hypot(found["x"], found["y"])
-            said = (f"radius {found['area_radius']:.2f}, eccentricity {found['eccentricity']:.2f}, middle {off:.2f} from "
-                    f"the origin{', cut off by the border' if found['cut'] else ''}")
+            edge = ", cut off by the border" if found["cut"] else ""
+            said = (f"radius {found['area_radius']:.2f}, eccentricity {found['eccentricity']:.2f}, middle {off:.2f} "
+                    f"from the origin{edge}")
         parts.append(f"{' '.join(title.split())}: {said}")
     return "; ".join(parts) or "Not recorded yet"
 
