@@ -594,7 +594,7 @@ found_shapes = {
 }
 real_shapes = {title: shapes[0] for title, shapes in found_shapes.items() if shapes}
 glue("cs-real-shapes", study.show_shapes(real_shapes or {"not recorded": learned["true nuclei"][0][0]},
-                                         (16, 32, 64, 128, 512), half=1.5))
+                                         (16, 32, 64, 128, 512)))
 glue("cs-real-say", study.in_words(real_shapes))
 
 # %% [markdown]
@@ -602,8 +602,8 @@ glue("cs-real-say", study.in_words(real_shapes))
 # :name: fig-cs-real-shapes
 # :alt: Three rows of five pictures of a bright blob on black, coarse on the left and smooth on the right.
 #
-# The same on BBBC038 (Fig. 3 of the article): the short trainings of the study, drawn from the 88 numbers in their records, over
-# -1.5 to 1.5.
+# The same on BBBC038 (Fig. 3 of the article): the short trainings of the study, drawn from the 88 numbers in their records, each in an
+# area that contains it.
 # ```
 #
 # {glue:text}`cs-real-say`. The article finds a circle in both.
@@ -701,7 +701,7 @@ both_ways.rename(columns=study.NAMES).rename_axis("Ours + L_cnt + P, short").sty
 
 # %% tags=["hide-input"]
 titled = {f"shape {number}": shape for number, shape in enumerate(pairs, 1)}
-glue("cs-two", study.show_shapes(titled or {"not recorded": learned["true nuclei"][0][0]}, (32, 128, 512), half=1.5))
+glue("cs-two", study.show_shapes(titled or {"not recorded": learned["true nuclei"][0][0]}, (32, 128, 512)))
 glue("cs-two-say", study.in_words(titled))
 
 # %% [markdown]

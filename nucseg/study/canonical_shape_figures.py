@@ -105,13 +105,11 @@ def in_words(shapes):
     """
     parts = []
     for title, found in zip(shapes, describe_shapes(shapes.values())):
-        if found["area_radius"] is None:
-            said = "nowhere above one half"
-        else:
+        said = "nowhere above one half" if found["peak"] <= 0.5 else "above one half without a border"
+        if found["area_radius"] is not None:
             off = np.hypot(found["x"], found["y"])
-            edge = ", cut off by the border" if found["cut"] else ""
             said = (f"radius {found['area_radius']:.2f}, eccentricity {found['eccentricity']:.2f}, middle {off:.2f} "
-                    f"from the origin{edge}")
+                    "from the origin")
         parts.append(f"{' '.join(title.split())}: {said}")
     return "; ".join(parts) or "Not recorded yet"
 
@@ -173,8 +171,8 @@ def show_shapes(shapes, places, half=1.0):
         One row each.
     places : sequence of int
         Places along a side, one column each.
-    half : float
-        Half the side of the area.
+    half : float, optional
+        Half the side of the area; by default, that of the area that contains each shape.
 
     Returns
     -------
@@ -183,8 +181,9 @@ def show_shapes(shapes, places, half=1.0):
     figure, axes = plt.subplots(len(shapes), len(places), figsize=(1.4 * len(places), 1.55 * len(shapes)),
                                 squeeze=False, layout="constrained")
     for line, (name, shape) in zip(axes, shapes.items()):
+        own = (describe_shapes([shape])[0]["half"] or 1.0) if half is None else half
         for axis, count in zip(line, places):
-            axis.imshow(likelihood(shape, count, half), vmin=0, vmax=1, extent=(-half, half, half, -half), cmap="gray")
+            axis.imshow(likelihood(shape, count, own), vmin=0, vmax=1, cmap="gray")
             axis.set(xticks=[], yticks=[])
             if axis in axes[0]:
                 axis.set_title(f"{count} x {count}", fontsize=9)

@@ -115,11 +115,25 @@ def test_each_image_carries_the_pooled_scores(monkeypatch):
 def test_a_disk_is_described_as_one():
     (found,) = describe_shapes(ShapeFamily(1, "disk").shapes)
     assert found["area_radius"] == pytest.approx(0.5, abs=0.005) and found["eccentricity"] < 0.05
-    assert (found["x"], found["y"]) == pytest.approx((0, 0), abs=1e-6) and not found["cut"]
+    assert (found["x"], found["y"]) == pytest.approx((0, 0), abs=1e-6) and found["half"] == 2
     nothing = ShapeFamily(1, "disk")
     with torch.no_grad():
         nothing.shapes[0].layers[-1].bias.fill_(9.0)
     assert describe_shapes(nothing.shapes)[0]["area_radius"] is None
+
+
+def test_a_large_shape_is_found_and_one_without_a_border_is_told():
+    class Disk(torch.nn.Module):
+        def forward(self, x, y):
+            return torch.log(torch.sigmoid(8 * (11 - torch.hypot(x, y))))
+
+    (large,) = describe_shapes([Disk()])
+    assert large["area_radius"] == pytest.approx(11, rel=0.01) and large["half"] == 16
+    everywhere = ShapeFamily(1, "disk")
+    with torch.no_grad():
+        everywhere.shapes[0].layers[-1].weight.zero_()
+    (endless,) = describe_shapes(everywhere.shapes)
+    assert endless["area_radius"] is None and endless["peak"] > 0.9
 
 
 def test_an_ellipse_has_its_eccentricity():

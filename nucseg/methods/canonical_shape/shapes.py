@@ -9,8 +9,8 @@ from scipy.sparse import csr_array, vstack
 from nucseg.errors import DataError
 from nucseg.postprocess.masks import InstanceMasks
 
-#: Half the side of the canonical area that is searched for the extent of a shape, and places along its side.
-SEARCHED, SEARCH_PLACES = 4.0, 401
+#: Half the side of the smallest canonical area that is searched for a shape, and places along the side of any.
+SMALLEST_HALF, SEARCH_PLACES = 2.0, 401
 #: Likelihood above which a pixel belongs to an instance.
 LEVEL = 0.5
 #: Instances that are drawn together, which bounds the memory.
@@ -99,29 +99,70 @@ class PlacedShapes:
                      for name in ("centers", "linear", "presence", "mixture")))
 
 
+def sampled(shapes, half):
+    """Return the largest likelihood of several shapes on places over -half to half, their x, and their y.
+
+    Parameters
+    ----------
+    shapes : iterable of torch.nn.Module
+        Canonical shapes.
+    half : float
+        Half the side of the area.
+
+    Returns
+    -------
+    tuple of numpy.ndarray, each of shape (401, 401), float32
+    """
+    axis = torch.linspace(-half, half, SEARCH_PLACES)
+    y, x = torch.meshgrid(axis, axis, indexing="ij")
+    with torch.inference_mode():
+        return torch.stack([one(x, y) for one in shapes]).amax(dim=0).exp().numpy(), x.numpy(), y.numpy()
+
+
+def enclosing_half(shapes):
+    """Return half the side of an area around the origin that contains all places where a likelihood exceeds one half.
+
+    Only the maps fix how large a shape is, so it may be large itself: the area is doubled until its border is free.
+
+    Parameters
+    ----------
+    shapes : iterable of torch.nn.Module
+        Canonical shapes.
+
+    Returns
+    -------
+    float
+        Infinity where even the largest area, 64 times the smallest, is not enough.
+    """
+    shapes, half = list(shapes), SMALLEST_HALF
+    while half <= 64 * SMALLEST_HALF:
+        inside = sampled(shapes, half)[0] > LEVEL
+        if not (inside[[0, -1]].any() or inside[:, [0, -1]].any()):
+            return half
+        half *= 2
+    return float("inf")
+
+
 def extent(shape):
     """Return the largest distance from the origin at which a canonical shape has a likelihood above one half.
 
     Parameters
     ----------
-    shape : nucseg.models.implicit_shape.ShapeFamily
+    shape : nucseg.models.ShapeFamily
         One shape or several.
 
     Returns
     -------
     float
-        0 where the shape is empty, infinity where it reaches the border of the area that is searched.
+        0 where the shape is empty, infinity where it has no border.
     """
-    axis = torch.linspace(-SEARCHED, SEARCHED, SEARCH_PLACES)
-    y, x = torch.meshgrid(axis, axis, indexing="ij")
-    with torch.inference_mode():
-        inside = torch.stack([one(x, y) for one in shape.shapes]).amax(dim=0).exp().numpy() > LEVEL
-    if not inside.any():
-        return 0.0
-    if inside[[0, -1]].any() or inside[:, [0, -1]].any():
-        return float("inf")
-    spacing = 2 * SEARCHED / (SEARCH_PLACES - 1)
-    return float(np.hypot(x.numpy()[inside], y.numpy()[inside]).max() + np.sqrt(2) * spacing)
+    half = enclosing_half(shape.shapes)
+    if not np.isfinite(half):
+        return half
+    prob, x, y = sampled(shape.shapes, half)
+    inside = prob > LEVEL
+    spacing = 2 * half / (SEARCH_PLACES - 1)
+    return float(np.hypot(x[inside], y[inside]).max() + np.sqrt(2) * spacing) if inside.any() else 0.0
 
 
 def render_masks(shape, placed, size, *, step=1, reach=128):

@@ -4,7 +4,6 @@ import json
 from dataclasses import replace
 
 import numpy as np
-import torch
 
 from nucseg.data import load_dataset
 from nucseg.data.splits import image_folds
@@ -13,6 +12,7 @@ from nucseg.errors import DataError
 from nucseg.methods import CanonicalShape
 from nucseg.methods.base import config_from_dict
 from nucseg.methods.baselines import DeepLabV3, MaskRCNN
+from nucseg.methods.canonical_shape.shapes import LEVEL, SMALLEST_HALF, enclosing_half, sampled
 from nucseg.metrics.contingency import ContingencyTable
 from nucseg.metrics.f1 import TEN_THRESHOLDS, match_counts, match_counts_greedy
 from nucseg.study.measures.common import training_notes
@@ -171,7 +171,7 @@ def pooled_scores(scored):
     return {"pooled": _plain(whole), "modalities": {name: _plain(scores.metrics()) for name, scores in groups.items()}}
 
 
-def describe_shapes(shapes, side=2.0, places=801):
+def describe_shapes(shapes):
     """Return radius, eccentricity and center of the region where each canonical shape has a likelihood above 1/2.
 
     Moments of the region are those of an ellipse with semi-axes twice the square roots of their eigenvalues.
@@ -180,33 +180,26 @@ def describe_shapes(shapes, side=2.0, places=801):
     ----------
     shapes : iterable of torch.nn.Module
         Such as :class:`nucseg.models.ImplicitShape`.
-    side : float
-        Half the side of the area that is looked at.
-    places : int
-        Along its side.
 
     Returns
     -------
     list of dict
-        ``area_radius`` (of the disk of the same area), ``eccentricity`` (0 for a disk), ``x``, ``y``, ``peak`` (the
-        largest likelihood) and ``cut`` (whether the region reaches the border of the area); None where it is empty.
+        ``area_radius`` (of the disk of the same area), ``eccentricity`` (0 for a disk), ``x``, ``y`` and ``half`` (half
+        the side of an area that contains the region), all None where the region is empty or has no border; ``peak``
+        (the largest likelihood near the origin).
     """
-    axis = torch.linspace(-side, side, places)
-    y, x = torch.meshgrid(axis, axis, indexing="ij")
     found = []
     for shape in shapes:
-        with torch.inference_mode():
-            prob = shape(x, y).exp().numpy()
-        inside = prob > 0.5
-        edge = bool(inside[[0, -1]].any() or inside[:, [0, -1]].any())
-        values = dict.fromkeys(("area_radius", "eccentricity", "x", "y"))
-        if inside.any():
-            where = np.stack([x.numpy()[inside], y.numpy()[inside]])
-            small, large = np.linalg.eigvalsh(np.cov(where))
-            values = {"area_radius": float(np.sqrt(inside.sum() / np.pi) * 2 * side / (places - 1)),
+        half = enclosing_half([shape])
+        values = dict.fromkeys(("area_radius", "eccentricity", "x", "y", "half"))
+        prob, x, y = sampled([shape], half if np.isfinite(half) else SMALLEST_HALF)
+        inside = prob > LEVEL
+        if np.isfinite(half) and inside.any():
+            small, large = np.linalg.eigvalsh(np.cov(np.stack([x[inside], y[inside]])))
+            values = {"area_radius": float(np.sqrt(inside.sum() / np.pi) * (x[0, 1] - x[0, 0])),
                       "eccentricity": float(np.sqrt(max(0.0, 1 - small / large))),
-                      "x": float(where[0].mean()), "y": float(where[1].mean())}
-        found.append({**values, "peak": float(prob.max()), "cut": edge})
+                      "x": float(x[inside].mean()), "y": float(y[inside].mean()), "half": half}
+        found.append({**values, "peak": float(prob.max())})
     return found
 
 
