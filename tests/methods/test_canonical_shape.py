@@ -245,7 +245,8 @@ def test_drawing_in_parts_changes_nothing(monkeypatch):
     assert len(whole) == 50
     for together in (1, 7):
         monkeypatch.setattr("nucseg.methods.canonical_shape.shapes.TOGETHER", together)
-        np.testing.assert_allclose(render_masks(DISK, placed, (80, 90)).values.toarray(), whole.values.toarray(), atol=1e-5)
+        parts = render_masks(DISK, placed, (80, 90))
+        np.testing.assert_allclose(parts.values.toarray(), whole.values.toarray(), atol=1e-5)
     assert len(render_masks(DISK, placed.chosen(slice(0)), (80, 90))) == 0
 
 
