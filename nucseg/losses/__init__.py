@@ -1,11 +1,13 @@
 """Training losses for weak and full supervision."""
 
 from nucseg.losses.attention import partial_l1, product_cross_entropy
+from nucseg.losses.contrastive import cam_guided_contrast, contrastive_loss
 from nucseg.losses.dense_crf import dense_crf_loss
+from nucseg.losses.dynamic import label_loss
 from nucseg.losses.shapes import count_loss, log_cross_entropy, smooth_dice
 from nucseg.losses.supervised import masked_cross_entropy, weighted_mse
 
 __all__ = [
-    "count_loss", "dense_crf_loss", "log_cross_entropy", "masked_cross_entropy", "partial_l1",
-    "product_cross_entropy", "smooth_dice", "weighted_mse",
+    "cam_guided_contrast", "contrastive_loss", "count_loss", "dense_crf_loss", "label_loss", "log_cross_entropy",
+    "masked_cross_entropy", "partial_l1", "product_cross_entropy", "smooth_dice", "weighted_mse",
 ]
