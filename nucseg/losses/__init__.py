@@ -2,10 +2,11 @@
 
 from nucseg.losses.attention import partial_l1, product_cross_entropy
 from nucseg.losses.dense_crf import dense_crf_loss
+from nucseg.losses.detection import FCOSLossConfig, FCOSLosses, FCOSTargets, fcos_loss, fcos_targets
 from nucseg.losses.shapes import count_loss, log_cross_entropy, smooth_dice
 from nucseg.losses.supervised import masked_cross_entropy, weighted_mse
 
 __all__ = [
-    "count_loss", "dense_crf_loss", "log_cross_entropy", "masked_cross_entropy", "partial_l1",
-    "product_cross_entropy", "smooth_dice", "weighted_mse",
+    "FCOSLossConfig", "FCOSLosses", "FCOSTargets", "count_loss", "dense_crf_loss", "fcos_loss", "fcos_targets",
+    "log_cross_entropy", "masked_cross_entropy", "partial_l1", "product_cross_entropy", "smooth_dice", "weighted_mse",
 ]

@@ -3,6 +3,7 @@
 import math
 from collections import OrderedDict
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -328,7 +329,7 @@ def localization_head(channels, config=None):
 def _convolutions(widths):
     """Return 3x3 convolutions from each width to the next, each followed by group normalization and ReLU."""
     layers = []
-    for before, after in zip(widths, widths[1:]):
+    for before, after in pairwise(widths):
         layers += [nn.Conv2d(before, after, 3, padding=1), nn.GroupNorm(GROUPS, after), nn.ReLU()]
     return nn.Sequential(*layers)
 
