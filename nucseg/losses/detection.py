@@ -13,7 +13,12 @@ from nucseg.models.detections import STRIDES, boxes_at, check_dense, level_locat
 
 @dataclass(frozen=True)
 class FCOSLossConfig:
-    """Which locations learn which box, and how; FCOS unless marked as ours."""
+    """Which locations learn which box, and how; FCOS unless marked as ours.
+
+    With these limits a box reaches at most two strides from a location of any level but the last, so that those more
+    than 1.5 strides from its center lie outside it anyway, and a nucleus of 25 px has about three locations. Limits of
+    (32, 64, 128), torchvision's rule of eight strides, give it about nine, nearly all of them on the finest level.
+    """
 
     limits: tuple[float, ...] = (8, 16, 32)  # px, largest distance to an edge on each level but the last (ours)
     radius: float | None = 1.5  # strides from the center of a box within which it is learned; None: all inside it

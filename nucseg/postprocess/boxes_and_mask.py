@@ -1,7 +1,17 @@
 """Instances from a mask that does not separate them and boxes that do not outline them (Wang et al. 2024, DoNuSeg).
 
-The article (sec. 2.1) says only that the predicted boxes distinguish instances from the semantic mask. Three rules are
-offered, of which the first is ours, the second that of a sibling method, and the third the usual one with markers.
+The article (sec. 2.1) says only that the predicted boxes distinguish instances from the semantic mask. Here are three
+rules by which boxes share the foreground, the first of them ours:
+
+* ``"nearest"``: a pixel inside at least one box goes to the box that minimizes max(|dy| / h, |dx| / w), its distance
+  from the center by the sides of the box; of equal ones the higher score wins.
+* ``"claim"``: from the highest score down, each box takes the largest 4-connected component of what is left inside it;
+  at the end instances grow by one pixel along rows and columns into what belongs to none, also beyond the foreground
+  (Zhang et al. 2022, DDTNet).
+* ``"watershed"``: the foreground is flooded from the centers of the boxes, the pixels farthest from its edge first. A
+  box whose center is no foreground gives no instance, and instances may reach beyond their box.
+
+Pixels that touch at a corner are connected, except where a rule says otherwise.
 """
 
 import numpy as np
@@ -19,20 +29,9 @@ OUTSIDE = ("discard", "components")
 def assemble(prob, boxes, scores, min_size=10, outside="discard", rule="nearest", threshold=0.5):
     """Return the instances of an image from its foreground and the boxes of its nuclei.
 
-    The foreground is where `prob` is above `threshold`, with holes filled and without components of fewer than
-    `min_size` pixels. It is shared among the boxes by one of three rules:
-
-    * ``"nearest"``: a pixel inside at least one box goes to the box that minimizes max(|dy| / h, |dx| / w), its
-      distance from the center by the sides of the box; of equal ones the higher score wins.
-    * ``"claim"``: from the highest score down, each box takes the largest 4-connected component of what is left inside
-      it; at the end instances grow by one pixel along rows and columns into what belongs to none, also beyond the
-      foreground (Zhang et al. 2022, DDTNet).
-    * ``"watershed"``: the foreground is flooded from the centers of the boxes, the pixels farthest from its edge
-      first. A box whose center is no foreground gives no instance, and instances may reach beyond their box.
-
-    Of each instance only the component that contains the center of the box stays, or else the largest one (of equally
-    large ones the first in reading order), if it has at least `min_size` pixels. Pixels that touch at a corner are
-    connected, except where a rule says otherwise.
+    The foreground is where `prob` is above `threshold`, holes filled and small components dropped; a rule shares it
+    among the boxes. Of each instance the component that contains the center of the box stays, or else the
+    largest one (of equally large ones the first in reading order), unless it is too small.
 
     Parameters
     ----------
@@ -44,38 +43,32 @@ def assemble(prob, boxes, scores, min_size=10, outside="discard", rule="nearest"
     scores : array_like, shape (N,), float
         Of the boxes; of equal scores the first box comes first.
     min_size : int
-        Smallest number of pixels of a component of the foreground and of an instance, before it grows.
+        Smallest number of pixels of a component of the foreground and of an instance (before it grows).
     outside : {"discard", "components"}
-        What becomes of foreground that is in no box: nothing, or its components of at least `min_size` pixels become
-        instances.
+        What becomes of foreground in no box: nothing, or its components of at least `min_size` px become instances.
     rule : {"nearest", "claim", "watershed"}
-        How the foreground is shared.
+        See above.
     threshold : float
-        Likelihood above which a pixel is foreground, 0 to 1.
+        0 to 1.
 
     Returns
     -------
     numpy.ndarray, shape (H, W), int32
-        1 + the number of the box, so ids may have gaps; those above N are components outside all boxes; 0 =
-        background. Each instance is connected.
+        1 + the number of the box, so ids may have gaps; those above N lie outside all boxes; 0 = background. Each
+        instance is connected.
 
     Raises
     ------
     DataError
-        Not a 2-D map of likelihoods, boxes that are not finite or whose edges are not in this order, not one finite
-        score for each box, another rule or `outside`, or a size or threshold out of range.
+        No map of likelihoods, boxes with edges that are not finite or not in this order, not one finite score for
+        each box, another rule or `outside`, or a size or threshold out of range.
 
     Examples
     --------
     >>> assemble(np.ones((1, 7)), [(-0.5, -0.5, 0.5, 3.5), (-0.5, 1.5, 0.5, 5.5)], [0.9, 0.8], min_size=1).tolist()
     [[1, 1, 1, 2, 2, 2, 0]]
     """
-    if rule not in RULES or outside not in OUTSIDE:
-        raise DataError(
-            f"assembly: expected one of {', '.join(RULES)} and of {', '.join(OUTSIDE)}, got {rule!r}, {outside!r}"
-        )
-    if min_size < 0 or not 0 <= threshold <= 1:
-        raise DataError(f"assembly: expected a size of 0 or more, a threshold of 0 to 1, got {min_size}, {threshold}")
+    _check_settings(min_size, outside, rule, threshold)
     prob, boxes, scores = _checked(prob, boxes, scores)
     # Holes of an 8-connected foreground are 4-connected, which is what this function fills.
     mask = components(ndimage.binary_fill_holes(prob > threshold), min_size) > 0
@@ -84,12 +77,17 @@ def assemble(prob, boxes, scores, min_size=10, outside="discard", rule="nearest"
     share = {"nearest": _nearest, "claim": _claim, "watershed": _watershed}[rule]
     labels = _one_component(share(mask, boxes, order), boxes, min_size)
     if outside == "components":
-        free = mask & (labels == 0)
-        for window in _windows(boxes[order], mask.shape):
-            free[window] = False
-        others = components(free, min_size)
-        labels[others > 0] = others[others > 0] + len(boxes)
+        labels += _outside(mask & (labels == 0), boxes, order, min_size)
     return _grown(labels, order + 1) if rule == "claim" else labels
+
+
+def _check_settings(min_size, outside, rule, threshold):
+    if rule not in RULES or outside not in OUTSIDE:
+        raise DataError(
+            f"assembly: expected one of {', '.join(RULES)} and of {', '.join(OUTSIDE)}, got {rule!r}, {outside!r}"
+        )
+    if min_size < 0 or not 0 <= threshold <= 1:
+        raise DataError(f"assembly: expected a size of 0 or more, a threshold of 0 to 1, got {min_size}, {threshold}")
 
 
 def _checked(prob, boxes, scores):
@@ -165,6 +163,14 @@ def _watershed(mask, boxes, order):
         markers[tuple(centers[number])] = number + 1
     depth = -ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
     return watershed(depth, markers, connectivity=2, mask=mask).astype(np.int32)
+
+
+def _outside(free, boxes, order, min_size):
+    """Return the components of foreground that is in no box, numbered after the boxes."""
+    for window in _windows(boxes[order], free.shape):
+        free[window] = False
+    others = components(free, min_size)
+    return np.where(others > 0, others + len(boxes), 0).astype(np.int32)
 
 
 def _center_pixels(boxes):

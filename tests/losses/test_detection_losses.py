@@ -92,6 +92,14 @@ def test_with_the_limits_of_torchvision_a_nucleus_is_learned_on_the_finest_level
     assert found.centerness[7 * 16 + 7] == 1
 
 
+@settings(max_examples=50, deadline=None)
+@given(box_lists())
+def test_with_the_default_limits_the_radius_binds_on_the_last_level_only(boxes):
+    boxes = torch.tensor(boxes).reshape(-1, 4)
+    near, anywhere = (fcos_targets(boxes, SHAPES, FCOSLossConfig(radius=radius)).matched for radius in (1.5, None))
+    assert torch.equal(near[: -COUNTS[-1]], anywhere[: -COUNTS[-1]])
+
+
 def test_the_smaller_of_two_boxes_wins_where_both_claim():
     config = FCOSLossConfig(limits=(32, 64, 128))
     boxes = torch.tensor([[10.0, 10.0, 34.0, 34.0], [12.0, 12.0, 33.0, 33.0]])

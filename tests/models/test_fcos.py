@@ -225,6 +225,16 @@ class TestLocalization:
         assert isinstance(localization_head(8, replace(TINY, localization="positions")), PositionHead)
 
 
+def test_outputs_are_float32_under_autocast():
+    network, images = seeded(NucleusFPN, TINY), pictures()
+    heads = seeded(FCOSHead, TINY), seeded(SegmentationHead, TINY), seeded(localization_head, 512, TINY)
+    with torch.autocast("cpu", torch.bfloat16):
+        blocks, found = network(images)
+        boxes, logits, counts = heads[0](found), heads[1](found, (64, 64)), heads[2](blocks[-1])
+    assert blocks[-1].dtype == torch.bfloat16
+    assert {part.dtype for part in (*boxes[:3], logits, counts)} == {torch.float32}
+
+
 class TestConfig:
     @pytest.mark.parametrize("change, error, message", [
         ({"backbone": "vgg16"}, UnknownNameError, "unknown encoder 'vgg16'"),
