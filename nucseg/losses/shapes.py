@@ -25,7 +25,7 @@ def log1mexp(value):
 
     Examples
     --------
-    >>> torch.allclose(log1mexp(torch.tensor([-0.5]).log()), torch.tensor([0.5]).log())
+    >>> torch.allclose(log1mexp(torch.tensor([0.25]).log()), torch.tensor([0.75]).log())
     True
     """
     value = value.clamp(max=-MARGIN)

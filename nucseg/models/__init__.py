@@ -3,7 +3,18 @@
 from nucseg.models.affine_encoder import AffineEncoder, EncoderConfig, Transforms
 from nucseg.models.canonical_shape import CanonicalShapeNet
 from nucseg.models.cnn3 import PATCH, CNN3Network
+from nucseg.models.detections import DenseBoxes, Detections, decode_boxes, level_locations, suppress
 from nucseg.models.dist_unet import MARGIN, OFFSET, SMALLEST, STEP, DistUNet
+from nucseg.models.fcos import (
+    FCOSConfig,
+    FCOSHead,
+    NucleusFPN,
+    OccupancyHead,
+    PositionHead,
+    Pyramid,
+    SegmentationHead,
+    localization_head,
+)
 from nucseg.models.implicit_shape import ImplicitShape, ShapeFamily
 from nucseg.models.joints import Add, Scale
 from nucseg.models.maskga import MaskGAAttention, MaskGANet, MaskGASegmentation
@@ -12,7 +23,9 @@ from nucseg.models.unet import MIN_SIZE, ResNet34UNet
 
 __all__ = [
     "MARGIN", "MIN_SIZE", "OFFSET", "PATCH", "SMALLEST", "STEP", "Add", "AffineEncoder", "CNN3Network",
-    "CanonicalShapeNet", "DistUNet", "EncoderConfig", "ImplicitShape", "MaskGAAttention", "MaskGANet",
-    "MaskGASegmentation", "ResNet34UNet", "Scale", "ShapeFamily", "Transforms", "TwoHeadMaskGA", "TwoHeadMaskGANet",
-    "TwoHeadUNet",
+    "CanonicalShapeNet", "DenseBoxes", "Detections", "DistUNet", "EncoderConfig", "FCOSConfig", "FCOSHead",
+    "ImplicitShape", "MaskGAAttention", "MaskGANet", "MaskGASegmentation", "NucleusFPN", "OccupancyHead",
+    "PositionHead", "Pyramid", "ResNet34UNet", "Scale", "SegmentationHead", "ShapeFamily", "Transforms",
+    "TwoHeadMaskGA", "TwoHeadMaskGANet", "TwoHeadUNet", "decode_boxes", "level_locations", "localization_head",
+    "suppress",
 ]

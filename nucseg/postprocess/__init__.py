@@ -1,5 +1,6 @@
 """From maps to instances."""
 
+from nucseg.postprocess.boxes_and_mask import assemble
 from nucseg.postprocess.centers import Centers, center_blobs, center_peaks
 from nucseg.postprocess.components import components
 from nucseg.postprocess.dots import points_from_map
@@ -11,7 +12,7 @@ from nucseg.postprocess.region_growing import grow_to_boundary
 from nucseg.postprocess.split import split_instances
 
 __all__ = [
-    "Centers", "InstanceMasks", "Mixture", "center_blobs", "center_peaks", "components", "containment_groups",
-    "dynamic_watershed", "expand_centers", "fit_mixture", "grow_to_boundary", "merge_contained", "points_from_map",
-    "split_instances", "unassigned_blobs",
+    "Centers", "InstanceMasks", "Mixture", "assemble", "center_blobs", "center_peaks", "components",
+    "containment_groups", "dynamic_watershed", "expand_centers", "fit_mixture", "grow_to_boundary", "merge_contained",
+    "points_from_map", "split_instances", "unassigned_blobs",
 ]
