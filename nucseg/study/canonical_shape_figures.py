@@ -162,7 +162,7 @@ def likelihood(shape, places, half=1.0):
         return shape(x, y).exp().numpy()
 
 
-def show_shapes(shapes, places, half=1.0):
+def show_shapes(shapes, places, half=None):
     """Show canonical shapes at several resolutions (Costa et al. 2022, fig. 3).
 
     Parameters
@@ -172,7 +172,7 @@ def show_shapes(shapes, places, half=1.0):
     places : sequence of int
         Places along a side, one column each.
     half : float, optional
-        Half the side of the area; by default, that of the area that contains each shape.
+        Half the side of the area; by default 1.5 times the radius of each shape.
 
     Returns
     -------
@@ -181,7 +181,7 @@ def show_shapes(shapes, places, half=1.0):
     figure, axes = plt.subplots(len(shapes), len(places), figsize=(1.4 * len(places), 1.55 * len(shapes)),
                                 squeeze=False, layout="constrained")
     for line, (name, shape) in zip(axes, shapes.items()):
-        own = (describe_shapes([shape])[0]["half"] or 1.0) if half is None else half
+        own = 1.5 * (describe_shapes([shape])[0]["area_radius"] or 1.0) if half is None else half
         for axis, count in zip(line, places):
             axis.imshow(likelihood(shape, count, own), vmin=0, vmax=1, cmap="gray")
             axis.set(xticks=[], yticks=[])
