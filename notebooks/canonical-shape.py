@@ -697,9 +697,13 @@ None if choices.empty else choices.rename(columns=study.NAMES).rename_axis("choi
 both_ways = pd.concat([study.pooled("table 1, short").filter(["Ours + L_cnt + P, 128"], axis=0).rename(lambda _: "one shape"),
                        study.pooled("further work, short")])
 print(missing(study.SLUG, "further work, short", "bbbc038"))
+pair = study.recorded_shapes("further work, short", "two shapes")
+glue("cs-two-say", study.in_words({f"shape {number}": shape for number, shape in enumerate(pair, 1)}))
 both_ways.rename(columns=study.NAMES).rename_axis("Ours + L_cnt + P, short").style.format(precision=3)
 
 # %% [markdown]
+# What the two shapes became, each instance with its own mixture of them: {glue:text}`cs-two-say`.
+#
 # What differs from the article, because it does not say: batch, weight decay, augmentation, the bound on gradients, how patches are cut,
 # the threshold of $p(z)$, how instances are matched and how scores are pooled. Each is a field of the configuration with a comment.
 # Printed pairs of IoU and Dice fit together to the last digit as Dice = 2 IoU / (1 + IoU), which a mean over patches would not;
