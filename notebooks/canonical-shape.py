@@ -3,7 +3,7 @@
 # # Canonical shape
 #
 # *Paper:* {cite:t}`costa2022` · *Supervision:* one mask of all nuclei together, and their number · *Card:* synthetic fluorescence
-# live (quick), BBBC038 in the study; about two minutes on two CPU cores (quick), the published settings need a GPU (full);
+# live (quick), BBBC038 in the study; about three minutes on two CPU cores (quick), the published settings need a GPU (full);
 # functions used: `nucseg.methods.CanonicalShape`, `nucseg.models`, `nucseg.postprocess.merge_contained`, `nucseg.metrics`.
 #
 # A mask says which pixels are nucleus, not where one nucleus ends and the next begins. Can a network that sees nothing but such
@@ -38,7 +38,7 @@
 # - Only the likeliest instance at a pixel learns from it ([many shapes, one mask](cs-combine)).
 # - The count turns {glue:text}`cs-objects-without` objects into {glue:text}`cs-objects-with`, where {glue:text}`cs-nuclei` nuclei are
 #   ([results](cs-results)).
-# - An ellipse in place of each true nucleus would reach an F1 of {glue:text}`cs-ceiling-ellipse:.2f` at IoU 0.5; the shape is not what
+# - An ellipse in place of each true nucleus would reach an F1 of {glue:text}`cs-ceiling-ellipse:.3f` at IoU 0.5; the shape is not what
 #   limits the method ([what could be reached](cs-ceilings)).
 # - The connected parts of the *true* mask alone reach {glue:text}`cs-ceiling-parts:.2f`; the article's best row, on other test images,
 #   is {glue:text}`cs-paper-best:.2f` ([what could be reached](cs-ceilings)).
@@ -83,7 +83,7 @@ from nucseg.study import canonical_shape_figures as study
 from nucseg.study import live
 from nucseg.study.chapter import glue, settings
 from nucseg.study.measures.canonical_shape import Scores, describe_shapes, score_image, training_sets
-from nucseg.study.measures.shape_ceilings import CEILINGS, drawn, parted
+from nucseg.study.measures.shape_ceilings import drawn, parted
 from nucseg.study.recorded import missing, side_by_side
 from nucseg.study.tables import published
 
@@ -422,16 +422,6 @@ glue("cs-merge", figure)
 
 # %% tags=["hide-input"]
 ceilings = study.pooled("ceilings")
-if ceilings.empty:
-    lines = {}
-    for made, make in CEILINGS.items():
-        scores = Scores()
-        for sample in test[:4]:
-            stack = InstanceMasks.from_stack(make(sample.labels))
-            scores.add_patch(sample.labels, type("Truth", (), {
-                "prob": stack.union().astype(float), "masks": stack, "expected": len(stack)}))
-        lines[made] = [scores.metrics()[metric] for metric in study.METRICS]
-    ceilings = pd.DataFrame.from_dict(lines, orient="index", columns=list(study.METRICS))
 glue("cs-ceiling-ellipse", float(ceilings.f1_50["moment ellipses"]))
 glue("cs-ceiling-parts", float(ceilings.f1_50["connected components"]))
 glue("cs-ceiling-shed", float(ceilings.f1_50["watershed"]))
@@ -763,8 +753,8 @@ print(f"cells with two present instances: {int((twins[:, 0] > 0.5).sum())} of {l
 # %% [markdown]
 # **A shape that does not form.** From random weights, the function says nearly the same everywhere, so the instance with the largest
 # $p(z)$ wins at every pixel and is all that learns. It takes some hundred steps until the shape has an edge; with few steps, it
-# never gets one. The count loss makes it worse: it is content with any instances whose number is right, long before one of them
-# has a place. Starting from a disk avoids it, and gives the answer away; it is our default for that reason.
+# never gets one. The count loss may make it harder: it is content with any instances whose number is right, wherever they are.
+# Starting from a disk avoids it, and gives the answer away; it is our default for that reason.
 
 # %%
 torch.manual_seed(seed)

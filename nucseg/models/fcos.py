@@ -28,7 +28,15 @@ _LARGEST = 6.0
 
 @dataclass(frozen=True)
 class FCOSConfig:
-    """Settings of the pyramid and its heads; what the article leaves open is marked as ours."""
+    """Settings of the pyramid and its heads; what the article leaves open is marked as ours.
+
+    Raises
+    ------
+    UnknownNameError
+        Other distances or another localization.
+    DataError
+        A number out of range.
+    """
 
     backbone: str = "resnet50"  # sec. 2.1: resnet18, resnet34 or resnet50
     weights: str | None = "imagenet"  # of the backbone (ours); None: from scratch
@@ -43,6 +51,21 @@ class FCOSConfig:
     reduced: int = 64  # occupancy: channels after the 1x1 convolution in front of the dense layers (ours)
     hidden: int = 512  # units between the three dense layers of sec. 2.1, or channels between 1x1 convolutions (ours)
     grid: int = 16  # occupancy: rows and columns of cells with a count each; 16 px in a patch of 256 px (ours)
+
+    def __post_init__(self):
+        if self.distance not in DISTANCES:
+            raise UnknownNameError(f"unknown distance {self.distance!r}; known: {', '.join(DISTANCES)}")
+        if self.localization not in LOCALIZATIONS:
+            raise UnknownNameError(f"unknown localization {self.localization!r}; known: {', '.join(LOCALIZATIONS)}")
+        for name in ("channels", "mask_channels"):
+            value = getattr(self, name)
+            if value < GROUPS or value % GROUPS:
+                raise DataError(f"{name}: expected a multiple of {GROUPS}, got {value}")
+        for name in ("tower", "mask_convolutions", "pooled", "reduced", "hidden", "grid"):
+            if getattr(self, name) < 1:
+                raise DataError(f"{name}: expected 1 or more, got {getattr(self, name)}")
+        if not 0 < self.prior < 1:
+            raise DataError(f"prior: expected a likelihood between 0 and 1, got {self.prior}")
 
 
 class Pyramid(NamedTuple):
@@ -68,9 +91,7 @@ class NucleusFPN(nn.Module):
     Raises
     ------
     UnknownNameError
-        Another backbone, other weights, distances or localization.
-    DataError
-        A number of the config out of range.
+        Another backbone or other weights.
     NucsegError
         The ImageNet weights cannot be loaded.
     """
@@ -78,7 +99,6 @@ class NucleusFPN(nn.Module):
     def __init__(self, config=None):
         super().__init__()
         config = FCOSConfig() if config is None else config
-        _check(config)
         source = dilated_resnet(config.backbone, config.weights)
         network = getattr(models, config.backbone)(weights=None)
         self.stem = nn.Sequential(network.conv1, network.bn1, network.relu, network.maxpool)
@@ -127,17 +147,11 @@ class FCOSHead(nn.Module):
     ----------
     config : FCOSConfig, optional
         Settings. Random weights come from PyTorch's global generator.
-
-    Raises
-    ------
-    UnknownNameError, DataError
-        As :class:`NucleusFPN`.
     """
 
     def __init__(self, config=None):
         super().__init__()
         config = FCOSConfig() if config is None else config
-        _check(config)
         self.distance = config.distance
         widths = [config.channels] * (config.tower + 1)
         self.class_tower, self.box_tower = _convolutions(widths), _convolutions(widths)
@@ -194,17 +208,11 @@ class SegmentationHead(nn.Module):
     ----------
     config : FCOSConfig, optional
         Settings. Random weights come from PyTorch's global generator.
-
-    Raises
-    ------
-    UnknownNameError, DataError
-        As :class:`NucleusFPN`.
     """
 
     def __init__(self, config=None):
         super().__init__()
         config = FCOSConfig() if config is None else config
-        _check(config)
         widths = [config.channels] + [config.mask_channels] * (config.mask_convolutions - 1)
         self.layers = nn.Sequential(_convolutions(widths), nn.Conv2d(widths[-1], 1, 1))
 
@@ -249,17 +257,11 @@ class OccupancyHead(nn.Module):
         Of the encoder block.
     config : FCOSConfig, optional
         Settings. Random weights come from PyTorch's global generator.
-
-    Raises
-    ------
-    UnknownNameError, DataError
-        As :class:`NucleusFPN`.
     """
 
     def __init__(self, channels, config=None):
         super().__init__()
         config = FCOSConfig() if config is None else config
-        _check(config)
         self.grid = config.grid
         self.layers = nn.Sequential(
             nn.AdaptiveAvgPool2d(config.pooled), nn.Conv2d(channels, config.reduced, 1), nn.Flatten(),
@@ -282,17 +284,11 @@ class PositionHead(nn.Module):
         Of the encoder block, or of the level of the pyramid.
     config : FCOSConfig, optional
         Settings. Random weights come from PyTorch's global generator.
-
-    Raises
-    ------
-    UnknownNameError, DataError
-        As :class:`NucleusFPN`.
     """
 
     def __init__(self, channels, config=None):
         super().__init__()
         config = FCOSConfig() if config is None else config
-        _check(config)
         self.layers = nn.Sequential(
             nn.Conv2d(channels, config.hidden, 1), nn.ReLU(), nn.Conv2d(config.hidden, config.hidden, 1), nn.ReLU(),
             nn.Conv2d(config.hidden, 1, 1),
@@ -316,11 +312,6 @@ def localization_head(channels, config=None):
     Returns
     -------
     OccupancyHead or PositionHead
-
-    Raises
-    ------
-    UnknownNameError, DataError
-        As :class:`NucleusFPN`.
     """
     config = FCOSConfig() if config is None else config
     return (PositionHead if config.localization == "positions" else OccupancyHead)(channels, config)
@@ -337,19 +328,3 @@ def _convolutions(widths):
 def _by_location(maps):
     """(B, K, h, w) to (B, h * w, K), float32: bfloat16 would keep three digits of a distance."""
     return maps.float().flatten(2).transpose(1, 2)
-
-
-def _check(config):
-    if config.distance not in DISTANCES:
-        raise UnknownNameError(f"unknown distance {config.distance!r}; known: {', '.join(DISTANCES)}")
-    if config.localization not in LOCALIZATIONS:
-        raise UnknownNameError(f"unknown localization {config.localization!r}; known: {', '.join(LOCALIZATIONS)}")
-    for name in ("channels", "mask_channels"):
-        value = getattr(config, name)
-        if value < GROUPS or value % GROUPS:
-            raise DataError(f"{name}: expected a multiple of {GROUPS}, got {value}")
-    for name in ("tower", "mask_convolutions", "pooled", "reduced", "hidden", "grid"):
-        if getattr(config, name) < 1:
-            raise DataError(f"{name}: expected 1 or more, got {getattr(config, name)}")
-    if not 0 < config.prior < 1:
-        raise DataError(f"prior: expected a likelihood between 0 and 1, got {config.prior}")

@@ -178,6 +178,28 @@ def check_saved(method, folder, images):
     assert kept == {"method.json", *(f"{name}.safetensors" for name in method.networks)}
 
 
+def check_interrupted(kind, fit, folder, monkeypatch):
+    """A training of two epochs that is broken off after the first one ends with the same weights as a whole one.
+
+    `kind` is a CropMethod, and ``fit(folder)`` trains one for two epochs with a validation image after each.
+    """
+    calls, original = [], kind.nucleus_map
+
+    def interrupted(self, *arguments):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return original(self, *arguments)
+
+    whole = fit(folder / "whole")
+    monkeypatch.setattr(kind, "nucleus_map", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        fit(folder / "parts")
+    parts = fit(folder / "parts")
+    assert len(calls) == 3, "the first epoch is not repeated"
+    assert same_weights(whole.networks[kind.network_name], parts.networks[kind.network_name])
+
+
 def check_damaged(method, folder):
     """A folder that holds no such method is refused with the name of the file at fault."""
     load = type(method).load

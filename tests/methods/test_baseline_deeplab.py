@@ -12,6 +12,7 @@ from method_checks import (
     check_config,
     check_damaged,
     check_independence,
+    check_interrupted,
     check_not_fitted,
     check_predictions,
     check_saved,
@@ -220,21 +221,8 @@ def test_masks_are_the_instances(fitted, monkeypatch):
 
 
 def test_an_interrupted_training_ends_with_the_same_weights(tmp_path, monkeypatch):
-    config, calls, original = replace(TINY, epochs=2, validate_every=1), [], DeepLabV3.nucleus_map
-
-    def interrupted(self, *arguments):
-        calls.append(1)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        return original(self, *arguments)
-
-    whole = fit(config, tmp_path / "whole")
-    monkeypatch.setattr(DeepLabV3, "nucleus_map", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        fit(config, tmp_path / "parts")
-    parts = fit(config, tmp_path / "parts")
-    assert len(calls) == 3, "the first epoch is not repeated"
-    assert same_weights(whole.networks["deeplab"], parts.networks["deeplab"])
+    config = replace(TINY, epochs=2, validate_every=1)
+    check_interrupted(DeepLabV3, lambda folder: fit(config, folder), tmp_path, monkeypatch)
 
 
 def test_settings_of_prediction_need_no_new_training(tmp_path):
