@@ -15,11 +15,10 @@ _WEIGHTS = {
 }
 
 
-def dilated_resnet(name="resnet50", weights="imagenet"):
-    """Return a residual network that ends at stride 16, without pooling and classifier.
+def residual_network(name="resnet50", weights="imagenet"):
+    """Return torchvision's residual network of a name, with its strides, pooling and classifier.
 
-    The stride of the last stage becomes a dilation of 2, as in DeepLab (Chen et al. 2017). Random weights come from
-    PyTorch's global generator.
+    Random weights come from PyTorch's global generator.
 
     Parameters
     ----------
@@ -31,8 +30,7 @@ def dilated_resnet(name="resnet50", weights="imagenet"):
 
     Returns
     -------
-    torch.nn.Sequential
-        Maps (B, 3, H, W) to (B, C, ceil(H / 16), ceil(W / 16)), C as in :data:`CHANNELS`.
+    torchvision.models.ResNet
 
     Raises
     ------
@@ -48,6 +46,32 @@ def dilated_resnet(name="resnet50", weights="imagenet"):
     network = getattr(models, name)(weights=None)
     if weights == "imagenet":
         network.load_state_dict(_imagenet(name))
+    return network
+
+
+def dilated_resnet(name="resnet50", weights="imagenet"):
+    """Return a residual network that ends at stride 16, without pooling and classifier.
+
+    The stride of the last stage becomes a dilation of 2, as in DeepLab (Chen et al. 2017).
+
+    Parameters
+    ----------
+    name : {"resnet50", "resnet34", "resnet18"}
+        Which network.
+    weights : {"imagenet", None}
+        See :func:`residual_network`.
+
+    Returns
+    -------
+    torch.nn.Sequential
+        Maps (B, 3, H, W) to (B, C, ceil(H / 16), ceil(W / 16)), C as in :data:`CHANNELS`.
+
+    Raises
+    ------
+    UnknownNameError, NucsegError
+        As :func:`residual_network`.
+    """
+    network = residual_network(name, weights)
     _dilate(network.layer4)
     return nn.Sequential(
         network.conv1, network.bn1, network.relu, network.maxpool,

@@ -9,11 +9,10 @@ from typing import NamedTuple
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torchvision import models
 from torchvision.ops import FeaturePyramidNetwork
 
 from nucseg.errors import DataError, UnknownNameError
-from nucseg.models.backbones import CHANNELS, dilated_resnet
+from nucseg.models.backbones import CHANNELS, residual_network
 from nucseg.models.detections import STRIDES, DenseBoxes
 
 DISTANCES = ("exp", "relu")
@@ -99,13 +98,9 @@ class NucleusFPN(nn.Module):
     def __init__(self, config=None):
         super().__init__()
         config = FCOSConfig() if config is None else config
-        source = dilated_resnet(config.backbone, config.weights)
-        network = getattr(models, config.backbone)(weights=None)
+        network = residual_network(config.backbone, config.weights)
         self.stem = nn.Sequential(network.conv1, network.bn1, network.relu, network.maxpool)
         self.blocks = nn.ModuleList([network.layer1, network.layer2, network.layer3, network.layer4])
-        # The parts of both follow one another in the same order, and dilation changes no weights.
-        for part, given in zip([*self.stem, *self.blocks], source, strict=True):
-            part.load_state_dict(given.state_dict())
         self.block_channels = tuple(CHANNELS[config.backbone] // share for share in _SHARES)
         self.pyramid = FeaturePyramidNetwork(list(self.block_channels), config.channels)
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from scipy.sparse import csr_array, vstack
+from skimage.segmentation import relabel_sequential
 
 from nucseg.methods.crop_method import CropConfig, CropMethod
 from nucseg.methods.stages import require_labels
@@ -101,9 +102,8 @@ class MaskRCNN(CropMethod):
 
     def predict(self, image):
         """Return the instance map, (H, W) int32, of an RGB image (H, W, 3) uint8; pixels go to the highest score."""
-        labels = self.predict_masks(image).labels()
-        ids = np.unique(labels[labels > 0])  # an instance may be hidden behind others
-        return np.where(labels > 0, np.searchsorted(ids, labels) + 1, 0).astype(np.int32)
+        # An instance may be hidden behind others, so ids may have gaps.
+        return relabel_sequential(self.predict_masks(image).labels())[0].astype(np.int32)
 
     def _detected(self, network, pixels):
         """Return the instance masks of a prepared image, and the highest likelihood of any mask at each pixel."""

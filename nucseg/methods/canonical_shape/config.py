@@ -19,7 +19,7 @@ class CanonicalShapeConfig(CropConfig):
     """
 
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
-    # Untrained shape (ours): from random weights, the count loss can win before there is a shape; "fixed" stays a disk.
+    # Untrained shape (ours): from random weights it takes hundreds of steps to get an edge; "fixed" stays a disk.
     shape: str = "disk"
     grid: int = 32  # places along a side in training (sec. 3.2)
     test_grid: int = 128  # places along a side in prediction (table 1: 32 or 128)

@@ -4,6 +4,7 @@ import warnings
 from dataclasses import replace
 
 import numpy as np
+from skimage.segmentation import relabel_sequential
 
 from nucseg.arrays import as_image
 from nucseg.methods.canonical_shape.config import CanonicalShapeConfig
@@ -134,6 +135,5 @@ class CanonicalShape(CropMethod):
 
     def predict(self, image):
         """Return the instance map, (H, W) int32, of an RGB image (H, W, 3) uint8; see InstanceMasks.labels."""
-        labels = self.predict_masks(image).labels()
-        ids = np.unique(labels[labels > 0])  # an instance may be hidden behind others
-        return np.where(labels > 0, np.searchsorted(ids, labels) + 1, 0).astype(np.int32)
+        # An instance may be hidden behind others, so ids may have gaps.
+        return relabel_sequential(self.predict_masks(image).labels())[0].astype(np.int32)

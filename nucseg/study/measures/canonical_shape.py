@@ -14,7 +14,7 @@ from nucseg.methods.base import config_from_dict
 from nucseg.methods.baselines import DeepLabV3, MaskRCNN
 from nucseg.methods.canonical_shape.shapes import LEVEL, SMALLEST_HALF, enclosing_half, sampled
 from nucseg.metrics.contingency import ContingencyTable
-from nucseg.metrics.f1 import TEN_THRESHOLDS, match_counts, match_counts_greedy
+from nucseg.metrics.f1 import TEN_THRESHOLDS, MatchCounts, match_counts, match_counts_greedy
 from nucseg.study.measures.common import training_notes
 from nucseg.study.paths import runs_folder
 
@@ -72,10 +72,10 @@ class Scores:
         self.pixels += ((truth & found).sum(), truth.sum(), found.sum())
         table = ContingencyTable.from_masks(labels, prediction.masks.stack())
         flat = ContingencyTable.from_labels(labels, prediction.masks.labels())
-        for name, counts in (("", match_counts(table)), ("_exclusive", match_counts(flat)),
-                             ("_greedy", match_counts_greedy(table))):
+        whole = match_counts(table)
+        for name, counts in (("", whole), ("_exclusive", match_counts(flat)), ("_greedy", match_counts_greedy(table))):
             self.matches[name] += np.stack(counts)
-        self.patch_f1.append(match_counts(table).f1)
+        self.patch_f1.append(whole.f1)
         self.counts.append((table.n, table.m, prediction.expected))
 
     def add(self, other):
@@ -90,15 +90,14 @@ class Scores:
         """Return the scores, as a dict of float; NaN where there is nothing to score."""
         both, truth, found = self.pixels.tolist()
         union = truth + found - both
-        counts = np.array(self.counts, float).reshape(-1, 3)
+        numbers = np.array(self.counts, float).reshape(-1, 3)
         values = {
             "iou": both / union if union else np.nan, "dice": 2 * both / (truth + found) if truth + found else np.nan,
-            "nuclei": counts[:, 0].sum(), "objects": counts[:, 1].sum(), "expected": counts[:, 2].sum(),
-            "count_error": np.abs(counts[:, 2] - counts[:, 0]).mean() if len(counts) else np.nan,
+            "nuclei": numbers[:, 0].sum(), "objects": numbers[:, 1].sum(), "expected": numbers[:, 2].sum(),
+            "count_error": np.abs(numbers[:, 2] - numbers[:, 0]).mean() if len(numbers) else np.nan,
         }
-        for name, (tp, fp, fn) in self.matches.items():
-            total = 2 * tp + fp + fn
-            f1 = np.where(total > 0, 2 * tp / np.maximum(total, 1), np.nan)
+        for name, counts in self.matches.items():
+            f1 = MatchCounts(*counts).f1
             values |= {f"f1_50{name}": f1[4], f"f1_mean{name}": f1.mean()}
             if not name:
                 values |= {f"f1_{round(100 * t)}": value for t, value in zip(TEN_THRESHOLDS, f1)}
