@@ -11,11 +11,13 @@ from nucseg.data.reading import read_image
 from nucseg.errors import DataError
 from nucseg.methods.baselines import CNN3, DIST, DeepLabV3, FullySupervised, MaskGA, MaskRCNN
 from nucseg.methods.canonical_shape import CanonicalShape
+from nucseg.methods.donuseg import DoNuSeg
 from nucseg.methods.partial_points import PartialPoints
 from nucseg.methods.split_and_expand import SplitAndExpand
 
 _ALL = (
     PartialPoints, FullySupervised, CNN3, DIST, MaskGA, SplitAndExpand, CanonicalShape, DeepLabV3, MaskRCNN,
+    DoNuSeg,
 )
 #: Methods by the name that ``method.json`` holds.
 METHODS = {method.__name__: method for method in _ALL}

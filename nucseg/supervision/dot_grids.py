@@ -37,7 +37,9 @@ def dot_counts(points, shape, grid, most=4):
     [[[2.0, 0.0], [1.0, 0.0]]]
     """
     if not len(points) or grid < 1 or (most is not None and most < 1):
-        raise DataError(f"dot counts: expected images, a grid and a limit of 1 or more, got {len(points)}, {grid}, {most}")
+        raise DataError(
+            f"dot counts: expected images, a grid and a limit of 1 or more, got {len(points)}, {grid}, {most}"
+        )
     counts = torch.zeros(len(points), grid * grid, device=points[0].device)
     size = torch.tensor(shape, device=counts.device)
     for own, dots in zip(counts, points):
@@ -45,7 +47,7 @@ def dot_counts(points, shape, grid, most=4):
         cells = torch.floor((dots.float() + 0.5) * grid / size).long()
         cells = cells[((cells >= 0) & (cells < grid)).all(dim=1)]
         own += torch.bincount(cells[:, 0] * grid + cells[:, 1], minlength=grid * grid)
-    return counts.clamp(max=most).reshape(-1, grid, grid)
+    return counts.clamp(min=0, max=most).reshape(-1, grid, grid)
 
 
 def dot_density(points, shape, cells, sigma=4.0):

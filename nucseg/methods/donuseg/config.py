@@ -32,8 +32,8 @@ class SelectionConfig:
             raise UnknownNameError(f"selection: unknown kind {self.kind!r} or score {self.score!r}; known: "
                                    f"{', '.join(KINDS)} and {', '.join(SCORES)}")
         if not self.blocks or not set(self.blocks) <= {0, 1, 2, 3} or self.first_epoch < 1:
-            raise DataError(f"selection: expected blocks out of 0 to 3 and a first epoch of 1 or more, got {self.blocks}, "
-                            f"{self.first_epoch}")
+            raise DataError("selection: expected blocks out of 0 to 3 and a first epoch of 1 or more, got "
+                            f"{self.blocks}, {self.first_epoch}")
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,12 @@ class ContrastConfig:
     channels: int = 128  # of the projector (ours)
     temperature: float = 1.0  # tau, eq. 7
     detach_anchors: bool = True  # anchors are called ground truth, so they get no gradient (ours)
-    interpolate: bool = True  # features at image size (sec. 2.3), or labels at stride 4 instead (ours, 16 times cheaper)
+    interpolate: bool = True  # features at image size (sec. 2.3), or labels at stride 4 (ours, cheaper)
 
     def __post_init__(self):
         if self.features not in CONTRAST_FEATURES:
-            raise UnknownNameError(f"contrast: unknown features {self.features!r}; known: {', '.join(CONTRAST_FEATURES)}")
+            known = ", ".join(CONTRAST_FEATURES)
+            raise UnknownNameError(f"contrast: unknown features {self.features!r}; known: {known}")
         if self.channels < 1 or not self.temperature > 0:
             raise DataError(f"contrast: expected channels and a temperature above 0, got {self.channels}, "
                             f"{self.temperature}")
@@ -85,7 +86,7 @@ class DoNuSegConfig:
     schedule: str = "cosine"  # or "steps" (ours)
     gradient_norm: float = 10.0  # upper bound (ours)
     validate_every: int = 1  # epochs; the one with the best AJI on validation images is kept (ours)
-    thresholds: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5)  # of box scores, to choose from on validation images (ours)
+    thresholds: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5)  # of box scores, to choose from in validation (ours)
     score_threshold: float | None = None  # of box scores; None until one is chosen
     overlap: float = 0.5  # IoU above which the worse of two boxes goes (ours)
     mask_threshold: float = 0.5  # of the likelihood of nucleus (ours)

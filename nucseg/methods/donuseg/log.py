@@ -53,9 +53,9 @@ class SelectionLog(nn.Module):
     def lines(self):
         """Return one dict for each epoch: ``epoch``, means of the losses and, where blocks were chosen, their shares.
 
-        ``block_1`` to ``block_4`` and ``none`` are shares of images; ``alpha``, ``disk_recall`` and ``ignored`` are means
-        over images; ``precision`` and ``recall``, where the truth is known, are those of the nucleus pixels of the
-        dynamic label where it is not ignored.
+        ``block_1`` to ``block_4`` and ``none`` are shares of images; ``alpha``, ``disk_recall`` and ``ignored`` are
+        means over images; ``precision`` and ``recall``, where the truth is known, are those of the nucleus pixels
+        of the dynamic label where it is not ignored.
         """
         return [line for number, row in enumerate(self.sums.tolist(), 1) if (line := _line(number, row))]
 

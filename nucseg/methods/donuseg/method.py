@@ -20,14 +20,19 @@ from nucseg.methods.donuseg.training import donuseg_loss
 from nucseg.methods.donuseg.windows import PatchBatches, cut_windows
 from nucseg.methods.preprocessing import Preprocessing
 from nucseg.methods.stages import (
-    Images, fingerprint, load_best, mean_aji, plain, require_labels, seeded, weights_fingerprint,
+    Images,
+    fingerprint,
+    load_best,
+    mean_aji,
+    plain,
+    require_labels,
+    seeded,
+    weights_fingerprint,
 )
 from nucseg.models.detections import Detections
 from nucseg.models.donuseg import DoNuSegNet
 
 NAME = "donuseg"
-#: Settings that training does not depend on; those that validation depends on stay.
-AFTER_TRAINING = ("score_threshold",)
 
 
 class DoNuSeg(Method):
@@ -106,9 +111,8 @@ class DoNuSeg(Method):
     def _train(self, images, held_out, truth, runner, run_dir, progress):
         config = self.config
         network = Logged(seeded(self._untrained, config.seed, NAME), config.epochs)
-        kept = {name: value for name, value in asdict(config).items() if name not in AFTER_TRAINING}
         settings = plain({
-            **kept, "start": weights_fingerprint(network), "preprocessing": self.preprocessing.to_dict(),
+            **asdict(config), "start": weights_fingerprint(network), "preprocessing": self.preprocessing.to_dict(),
             "targets": images.fingerprint(), "validation": held_out.fingerprint(), "watched": sorted(truth),
         })
         optimizer = torch.optim.SGD(network.parameters(), config.learning_rate, momentum=config.momentum,
@@ -177,7 +181,7 @@ class DoNuSeg(Method):
         return Detections(found.boxes, found.scores)
 
     def predict(self, image):
-        """Return the instance map, (H, W) int32, ids may have gaps, of an RGB image (H, W, 3) uint8."""
+        """Return the instance map, (H, W) int32, of an RGB image (H, W, 3) uint8."""
         return instances(self.stitched(image), self.config.score_threshold, self.config)
 
     def explain(self, image, points):

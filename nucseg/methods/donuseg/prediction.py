@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from skimage.segmentation import relabel_sequential
 
 from nucseg.methods.tiling import over_tiles, tiles
 from nucseg.models import decode_boxes, suppress
@@ -63,9 +64,10 @@ def stitch(network, pixels, preprocessing, config, lowest):
 
 
 def instances(stitched, threshold, config):
-    """Return the instance map, (H, W) int32, of a stitched image from its boxes above a score."""
+    """Return the instance map, (H, W) int32, ids without gaps, of a stitched image from its boxes above a score."""
     chosen = stitched.scores > threshold
-    return assemble(
+    labels = assemble(
         stitched.prob, stitched.boxes[chosen], stitched.scores[chosen], min_size=config.min_size,
         outside=config.outside, rule=config.rule, threshold=config.mask_threshold,
     )
+    return relabel_sequential(labels)[0].astype(np.int32)

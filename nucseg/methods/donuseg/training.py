@@ -65,7 +65,8 @@ def donuseg_loss(preprocessing, config, log):
         target = dot_targets(batch["points"], tuple(images.shape[2:]), config)
         dynamic = config.uses_maps and batch["epoch"] >= config.selection.first_epoch
         found = network(
-            images.to(memory_format=torch.channels_last), learn=True, scored=scored(target, config) if dynamic else None,
+            images.to(memory_format=torch.channels_last), learn=True,
+            scored=scored(target, config) if dynamic else None,
             blocks=config.selection.blocks, kind=config.selection.kind,
         )
         parts = {

@@ -99,11 +99,11 @@ def cut_windows(images, truth, config, device):
 
 
 class PatchBatches:
-    """Batches of turned, flipped and cropped windows, each window once per epoch, for :func:`nucseg.engine.fit`.
+    """Batches of turned and cropped windows, each window once per epoch, for :func:`nucseg.engine.fit`.
 
-    Calling it with an epoch's number and a generator yields dicts: ``image`` (B, 3, s, s) float32 in [0, 1], black where
-    nothing was; ``maps`` (B, 2, s, s) int8, -1 there; ``points`` and ``boxes``, lists of (N, 2) and (N, 4) float32, of
-    the dots inside the patch; ``names``; ``epoch``.
+    Calling it with an epoch's number and a generator yields dicts: ``image`` (B, 3, s, s) float32 in [0, 1], black
+    where nothing was; ``maps`` (B, 2, s, s) int8, -1 there; ``points`` and ``boxes``, lists of (N, 2) and (N, 4)
+    float32, of the dots inside the patch; ``names``; ``epoch``.
 
     Parameters
     ----------

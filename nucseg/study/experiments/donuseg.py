@@ -1,0 +1,117 @@
+"""DoNuSeg on CoNSeP, TNBC and MoNuSeg, the last in place of CryoNuSeg (Wang et al. 2024, tables 1 to 3), from scratch.
+
+Every network starts from random weights (``weights=None``); the article does not say what its own start from.
+Supervision: dots at the centroids of nuclei. Five folds of images, three parts for training, one for validation, one
+for test; rows of one name and different folds are one row of the table. Rows called "short" have a ResNet-18, 64
+channels, towers of two convolutions, the contrast at stride 4, and 40 epochs of a quarter to a half of the windows,
+about half an hour on one CPU core; the published settings have not been timed. Trainings are kept in
+``runs/donuseg/training``. Command: ``nucseg experiment run donuseg --row TEXT``.
+"""
+
+from dataclasses import asdict, replace
+
+from nucseg.methods import DoNuSegConfig, PartialPointsConfig
+from nucseg.methods.donuseg import ContrastConfig
+from nucseg.methods.stages import plain
+from nucseg.models import FCOSConfig
+from nucseg.study.experiment import Row
+from nucseg.study.folds import FoldChoice
+from nucseg.study.measures.donuseg import measure_folds
+
+DATASETS = ("monuseg", "consep", "tnbc")
+#: The published settings, from random weights.
+PUBLISHED = DoNuSegConfig(network=FCOSConfig(weights=None))
+#: Qu et al. (2020) with all dots, "WeakSeg" in table 1.
+WEAKSEG = PartialPointsConfig(detector=None, weights=None)
+#: What a CPU core trains in half an hour: step between windows in px, and epochs.
+SHORT = {"monuseg": (340, 20), "consep": (340, 16), "tnbc": (192, 40)}
+#: Weights of the dynamic label and of the contrast in table 2.
+LOSSES = {"neither": (0.0, 0.0), "L_dcs": (0.5, 0.0), "L_ccl": (0.0, 2.0), "L_dcs + L_ccl": (0.5, 2.0)}
+#: Radii of the initial label in figure 5, px; the article does not print its grid.
+RADII = (*((r, 20.0) for r in (2.0, 6.0, 8.0)), *((4.0, d) for d in (12.0, 16.0, 24.0, 30.0)))
+
+
+def short(dataset):
+    """Return the settings of short trainings on a dataset."""
+    stride, epochs = SHORT[dataset]
+    network = replace(PUBLISHED.network, backbone="resnet18", channels=64, mask_channels=32, tower=2)
+    return replace(PUBLISHED, network=network, contrast=ContrastConfig(channels=64, interpolate=False), stride=stride,
+                   epochs=epochs, validate_every=epochs // 4)
+
+
+def declare(experiment, row, dataset, config, fold, *, method="DoNuSeg", **settings):
+    """Return a Row on the test images of a fold; its settings hold the whole config."""
+    values = {name: value for name, value in plain(asdict(config)).items() if name != "seed"}
+    return Row(experiment, row, dataset, "all", "all dots", measure_folds,
+               {"method": method, "config": values, **settings}, fold=fold)
+
+
+def _weighted(config, row):
+    dcs, ccl = LOSSES[row]
+    return replace(config, dcs_weight=dcs, ccl_weight=ccl)
+
+
+def _single(config, block):
+    return replace(config, selection=replace(config.selection, blocks=(block,)))
+
+
+def _tables():
+    for number in range(5):
+        fold = FoldChoice(number, parts=5)
+        for dataset in DATASETS:
+            yield declare("table 1", "WeakSeg", dataset, WEAKSEG, fold, method="WeakSeg")
+            yield declare("table 1", "DoNuSeg", dataset, PUBLISHED, fold)
+            for row in LOSSES:
+                yield declare("table 2", row, dataset, _weighted(PUBLISHED, row), fold)
+            for block in range(4):
+                yield declare("table 3", f"block {block + 1}", dataset, _single(PUBLISHED, block), fold)
+        yield declare("no patient in two parts", "DoNuSeg", "tnbc", PUBLISHED, FoldChoice(number, parts=5, by="group"))
+
+
+def _choices(config):
+    """One change each of what the article leaves open."""
+    for name, changes in (
+        ("balanced alpha", {"balanced": True}), ("alpha where both are defined", {"defined_in_both": True}),
+        ("blocks that find a tenth of the disks", {"least_recall": 0.1}), ("LayerCAM", {"kind": "layer-cam"}),
+        ("score of all cells", {"score": "all"}), ("theta 0.6", {"theta": 0.6}), ("theta 0.9", {"theta": 0.9}),
+        ("after 5 epochs", {"first_epoch": 6}),
+    ):
+        yield name, replace(config, selection=replace(config.selection, **changes))
+    for name, changes in (
+        ("contrast of the last block", {"features": "last"}), ("temperature 0.1", {"temperature": 0.1}),
+        ("anchors with gradient", {"detach_anchors": False}), ("contrast at image size", {"interpolate": True}),
+    ):
+        yield name, replace(config, contrast=replace(config.contrast, **changes))
+    for name, changes in (
+        ("map of dots", {"localization": "positions"}), ("count of dots", {"pooled": 1, "grid": 1}),
+    ):
+        network = replace(config.network, **changes)
+        yield name, replace(config, network=network, most_dots=None if name == "count of dots" else config.most_dots)
+    yield "boxes of 0.75 spacings", replace(config, box_ratio=0.75)
+    for limits in ((16, 32, 64), (32, 64, 128)):
+        name = f"limits {', '.join(map(str, limits))} px"
+        yield name, replace(config, detection=replace(config.detection, limits=limits))
+
+
+def _short():
+    """Trainings that a CPU core finishes, on the first fold."""
+    fold = FoldChoice(0, parts=5)
+    for dataset in DATASETS:
+        config = short(dataset)
+        yield declare("table 1, short", "DoNuSeg", dataset, config, fold)
+        for row in LOSSES:
+            yield declare("table 2, short", row, dataset, _weighted(config, row), fold)
+        for block in range(4):
+            yield declare("table 3, short", f"block {block + 1}", dataset, _single(config, block), fold)
+        for row, changed in _choices(config):
+            yield declare("choices in training, short", row, dataset, changed, fold)
+        for row, assembly in (
+            ("claim", {"rule": "claim"}), ("watershed", {"rule": "watershed"}),
+            ("mask outside boxes stays", {"outside": "components"}),
+        ):
+            yield declare("assembly, short", row, dataset, config, fold, assembly=assembly)
+        for r, d in RADII:
+            yield declare("radii, short", f"r {r:g}, d {d:g}", dataset, replace(config, r=r, d=d), fold)
+
+
+ROWS = (*_tables(), *_short())
