@@ -690,10 +690,10 @@ glue("cs-rules-say", say)
 # choices matter, not which one to take; that would have to be found on validation images.
 
 # %% tags=["hide-input"]
-choices = pd.concat([study.pooled(experiment) for experiment in ("presence, short", "merging, short")])
+choices = pd.concat({"smallest p(z)": study.pooled("presence, short"), "merging": study.pooled("merging, short")})
 for experiment in ("presence, short", "merging, short", "choices in training, short", "weight of the count loss, short"):
-    print(f"{experiment.removesuffix(', short')}: {missing(study.SLUG, experiment, 'bbbc038')}")
-None if choices.empty else choices.rename(columns=study.NAMES).rename_axis("choice").style.format(precision=3)
+    print(f"{experiment.removesuffix(', short')}:\n{missing(study.SLUG, experiment, 'bbbc038')}")
+None if choices.empty else choices.rename(columns=study.NAMES).rename_axis(["choice", "row"]).style.format(precision=3)
 
 # %% [markdown]
 # Last, the further work that the article names: more than one canonical shape.
