@@ -9,12 +9,12 @@ import torch
 
 from nucseg.engine import fabric
 from nucseg.losses import cam_guided_contrast
-from nucseg.methods import DoNuSegConfig, Preprocessing
+from nucseg.methods import DoNuSeg, DoNuSegConfig, Preprocessing
 from nucseg.methods.donuseg import ContrastConfig
 from nucseg.methods.donuseg.log import SelectionLog
+from nucseg.methods.donuseg.pseudo_boxes import PseudoBoxes
 from nucseg.methods.donuseg.training import donuseg_loss
 from nucseg.models import FCOSConfig
-from nucseg.models.donuseg import DoNuSegNet
 
 
 def batch_of(config, device, dots=40):
@@ -29,11 +29,11 @@ def batch_of(config, device, dots=40):
 
 def stepper(config, runner):
     """Return a function that takes one training step."""
-    contrast = (config.contrast.channels, config.contrast.features) if config.ccl_weight else None
-    network = DoNuSegNet(config.network, contrast).to(memory_format=torch.channels_last)
+    network = DoNuSeg(config).untrained().to(memory_format=torch.channels_last)
     network, optimizer = runner.setup(network, torch.optim.SGD(network.parameters(), 1e-4))
     log = SelectionLog(1).to(runner.device)
-    loss = donuseg_loss(Preprocessing(None, (0.5,) * 3, (0.2,) * 3), config, log)
+    pseudo = PseudoBoxes(torch.full((config.batch * 40,), 24.0, device=runner.device))
+    loss = donuseg_loss(Preprocessing(None, (0.5,) * 3, (0.2,) * 3), config, log, pseudo)
     batch = batch_of(config, runner.device)
 
     def step():

@@ -1,6 +1,8 @@
-"""Learning rates that rise at first and fall later, as functions of the step, so that they survive an interruption."""
+"""Learning rates as functions of the number of the step, so that they survive an interruption."""
 
 import math
+
+import torch
 
 from nucseg.errors import DataError, UnknownNameError
 
@@ -54,8 +56,46 @@ def warm_up_rates(peak, steps, warm_up=200, schedule="cosine"):
     return [peak * share(step) for step in range(steps)]
 
 
+def one_cycle_rates(peak, steps):
+    """Return the learning rate of each step of one cycle (Smith and Topin 2019), as PyTorch's ``OneCycleLR`` has them.
+
+    With the defaults of PyTorch, rates rise along a cosine for 30 % of the steps from a twenty-fifth of the peak and
+    fall to 4e-6 of it. The momentum stays as it is.
+
+    Parameters
+    ----------
+    peak : float
+        The highest rate.
+    steps : int
+        Steps in all.
+
+    Returns
+    -------
+    list of float
+
+    Raises
+    ------
+    DataError
+        A peak or number of steps that is not above 0.
+    """
+    if not peak > 0 or steps < 1:
+        raise DataError(f"one cycle: expected a peak and steps above 0, got {peak}, {steps}")
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=peak)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=peak, total_steps=max(steps, 2),
+                                                   cycle_momentum=False)
+    rates = []
+    for step in range(steps):
+        rates.append(schedule.get_last_lr()[0])
+        optimizer.step()
+        if step + 1 < max(steps, 2):
+            schedule.step()
+    return rates
+
+
 class Scheduled:
     """Batches of another source, with the learning rate of each step set before it is taken.
+
+    Rates depend on the number of the step alone, so nothing needs to be kept in a checkpoint.
 
     Parameters
     ----------
@@ -70,6 +110,10 @@ class Scheduled:
     def __init__(self, batches, optimizer, rates):
         self.batches, self.optimizer, self.rates = batches, optimizer, rates
 
+    def __len__(self):
+        """Batches in an epoch."""
+        return len(self.batches)
+
     def __call__(self, epoch, generator):
         """Yield the batches of one epoch, counted from 1."""
         first = (epoch - 1) * len(self.batches)
@@ -77,3 +121,20 @@ class Scheduled:
             for group in self.optimizer.param_groups:
                 group["lr"] = self.rates[step]
             yield batch
+
+
+def clip_gradients(optimizer, norm):
+    """Keep the norm of all gradients together below a bound before each step of an optimizer.
+
+    Parameters
+    ----------
+    optimizer : torch.optim.Optimizer
+        Changed in place.
+    norm : float
+        The bound, above 0.
+    """
+    def clip(stepping, *_):
+        parameters = [p for group in stepping.param_groups for p in group["params"]]
+        torch.nn.utils.clip_grad_norm_(parameters, norm)
+
+    optimizer.register_step_pre_hook(clip)

@@ -10,7 +10,7 @@ SHORTEST = 1e-6
 _SIGNED = (torch.int8, torch.int16, torch.int32, torch.int64)
 
 
-def contrastive_loss(anchor, similar, dissimilar, temperature=1.0):
+def contrastive_loss(anchor, similar, dissimilar, temperature=1.0, mean=False):
     """Return how hard similar features are to tell from dissimilar ones beside an anchor (Wang et al. 2024, eq. 7).
 
     With cosines c, ``s_u = c(anchor, u) / temperature`` and ``E = log sum_v exp(c(anchor, v) / temperature)``, the
@@ -27,6 +27,8 @@ def contrastive_loss(anchor, similar, dissimilar, temperature=1.0):
         Features that should not.
     temperature : float
         Divides the cosines; above 0 (1 in the article).
+    mean : bool
+        Whether the mean over v takes the place of the sum, so that the loss starts near log 2 however many v there are.
 
     Returns
     -------
@@ -54,10 +56,10 @@ def contrastive_loss(anchor, similar, dissimilar, temperature=1.0):
     is_similar = torch.arange(len(features), device=features.device) < len(similar)
     with torch.autocast(features.device.type, enabled=False):
         cosines = _cosines(_precise(features).T, _precise(anchor)[None])[0]
-        return _contrast(cosines / temperature, is_similar, ~is_similar)
+        return _contrast(cosines / temperature, is_similar, ~is_similar, mean)
 
 
-def cam_guided_contrast(features, initial, dynamic, weight, temperature=1.0, detach_anchors=True):
+def cam_guided_contrast(features, initial, dynamic, weight, temperature=1.0, detach_anchors=True, mean=False):
     """Return the loss of CAM-guided contrastive learning (Wang et al. 2024, eq. 6 and 7).
 
     In each image by itself, the initial label M yields the mean features of nuclei and background, the anchors; the
@@ -80,6 +82,8 @@ def cam_guided_contrast(features, initial, dynamic, weight, temperature=1.0, det
         Divides the cosines; above 0 (1 in the article).
     detach_anchors : bool
         Whether no gradient flows through the anchors.
+    mean : bool
+        See :func:`contrastive_loss`.
 
     Returns
     -------
@@ -109,6 +113,7 @@ def cam_guided_contrast(features, initial, dynamic, weight, temperature=1.0, det
             _cosines(features, anchors) / temperature,
             torch.stack([nuclei, background], dim=1),
             torch.stack([background, nuclei], dim=1),
+            mean,
         )
         # A class that M lacks has a zero vector for an anchor, which every feature would be compared with.
         terms = torch.where(classes.any(dim=2), terms, 0)
@@ -135,10 +140,12 @@ def _cosines(features, anchors):
     return F.normalize(anchors, dim=-1, eps=SHORTEST) @ features / lengths
 
 
-def _contrast(scores, similar, dissimilar):
+def _contrast(scores, similar, dissimilar, mean):
     """Return the mean softplus(E - s) of each row of scores (..., N) over its similar ones, E from its dissimilar."""
     # Without dissimilar scores E is -inf, so each softplus and its gradient are 0; without similar ones the sum is.
     others = torch.where(dissimilar, scores, -torch.inf).logsumexp(dim=-1, keepdim=True)
+    if mean:
+        others = others - dissimilar.sum(dim=-1, keepdim=True).clamp(min=1).to(others).log()
     each = torch.where(similar, -F.logsigmoid(scores - others), 0)
     return each.sum(dim=-1) / similar.sum(dim=-1).clamp(min=1)
 

@@ -10,7 +10,7 @@ import torch
 
 from nucseg.arrays import as_image
 from nucseg.data.exposure import stretch_contrast, stretched
-from nucseg.engine import OneCycle, RandomCrops, clip_gradients, fit, hold_images
+from nucseg.engine import RandomCrops, Scheduled, clip_gradients, fit, hold_images, one_cycle_rates
 from nucseg.engine import fabric as default_fabric
 from nucseg.errors import DataError
 from nucseg.methods.base import Method
@@ -151,8 +151,9 @@ class CropMethod(Method):
         clip_gradients(optimizer, config.gradient_norm)
         held = hold_images(images.names, images.pixels, labels, least=config.patch, device=runner.device)
         crops = RandomCrops(held, config.patch, config.batch, config.turn, config.crops)
+        rates = one_cycle_rates(config.learning_rate, config.epochs * len(crops))
         history = fit(
-            network, optimizer, OneCycle(crops, optimizer, config.learning_rate, config.epochs), self.loss,
+            network, optimizer, Scheduled(crops, optimizer, rates), self.loss,
             epochs=config.epochs, run_dir=Path(run_dir) / f"{self.network_name}-{fingerprint(settings)}",
             config=settings, seed=config.seed, fabric=runner, validate_every=config.validate_every, progress=progress,
             validate=lambda network: pooled_dice(

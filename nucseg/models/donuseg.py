@@ -18,7 +18,8 @@ class DoNuSegOutput(NamedTuple):
     """What the network says of B images of H x W px; None for what was not asked for."""
 
     boxes: DenseBoxes  #: one box for each location
-    mask: torch.Tensor  #: (B, H, W), float32, logits of nucleus
+    mask: torch.Tensor  #: (B, H, W), float32, logits of nucleus: the mean over levels
+    level_masks: torch.Tensor | None = None  #: (B, levels, H, W), float32, logits of nucleus
     dots: torch.Tensor | None = None  #: (B, rows, columns), float32, prediction of the localization head
     cams: torch.Tensor | None = None  #: (B, blocks, H, W), float32, 0 to 1, without gradient
     features: torch.Tensor | None = None  #: (B, D, h, w), for the contrast, at stride 4, or 32 with "last"
@@ -85,6 +86,7 @@ class DoNuSegNet(nn.Module):
         self.encoder = NucleusFPN(config)
         self.detector, self.segmenter = FCOSHead(config), SegmentationHead(config)
         self.localizer = localization_head(self.encoder.block_channels[-1], config)
+        self.mask_levels = config.mask_levels
         self.projector = None if contrast is None else Projector(self.encoder.block_channels, *contrast)
 
     def forward(self, images, learn=False, scored=None, blocks=(0, 1, 2, 3), kind="grad-cam"):
@@ -97,8 +99,8 @@ class DoNuSegNet(nn.Module):
         learn : bool
             Whether to add what only training needs: predicted dots and features.
         scored : torch.Tensor, shape (B, rows, columns), float32, optional
-            Weights of the predictions of the localization head in the score that class activation maps explain
-            (S in the specification of a CAM); without it there are no maps.
+            Weights of the predictions of the localization head in the score whose gradient makes class activation
+            maps; without them there are no maps.
         blocks : sequence of int
             Encoder blocks that get a map, 0 for C2 to 3 for C5.
         kind : {"grad-cam", "layer-cam"}
@@ -109,7 +111,8 @@ class DoNuSegNet(nn.Module):
         DoNuSegOutput
         """
         pyramid, size = self.encoder(images), tuple(images.shape[2:])
-        boxes, mask = self.detector(pyramid.levels), self.segmenter(pyramid.levels, size)
+        boxes, masks = self.detector(pyramid.levels), self.segmenter(pyramid.levels[: self.mask_levels], size)
+        mask = masks.mean(dim=1)
         if not learn:
             return DoNuSegOutput(boxes, mask)
         dots, cams = self.localizer(pyramid.blocks[-1]), None
@@ -117,4 +120,4 @@ class DoNuSegNet(nn.Module):
             score = (scored * dots).sum(dim=(1, 2))
             cams = block_cams(score, [pyramid.blocks[block] for block in blocks], kind, size)
         features = None if self.projector is None else self.projector(pyramid.blocks)
-        return DoNuSegOutput(boxes, mask, dots, cams, features)
+        return DoNuSegOutput(boxes, mask, masks, dots, cams, features)

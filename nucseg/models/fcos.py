@@ -45,6 +45,7 @@ class FCOSConfig:
     prior: float = 0.01  # likelihood of a nucleus before training, for the bias -log 99 of the class (FCOS)
     mask_channels: int = 128  # of the segmentation head (ours)
     mask_convolutions: int = 4  # of the segmentation head, sec. 2.1; the last one is 1x1 (ours)
+    mask_levels: int = 4  # finest levels that give the mask; 1: P2 alone (ours)
     localization: str = "occupancy"  # the dots as counts in a grid, or as a map by 1x1 convolutions (ours)
     pooled: int = 8  # occupancy: rows and columns of C5 after pooling (ours)
     reduced: int = 64  # occupancy: channels after the 1x1 convolution in front of the dense layers (ours)
@@ -63,6 +64,8 @@ class FCOSConfig:
         for name in ("tower", "mask_convolutions", "pooled", "reduced", "hidden", "grid"):
             if getattr(self, name) < 1:
                 raise DataError(f"{name}: expected 1 or more, got {getattr(self, name)}")
+        if not 1 <= self.mask_levels <= len(STRIDES):
+            raise DataError(f"mask_levels: expected 1 to {len(STRIDES)}, got {self.mask_levels}")
         if not 0 < self.prior < 1:
             raise DataError(f"prior: expected a likelihood between 0 and 1, got {self.prior}")
 
@@ -194,10 +197,10 @@ class FCOSHead(nn.Module):
 
 
 class SegmentationHead(nn.Module):
-    """One logit for each pixel: four convolutions on every level, their results interpolated and averaged.
+    """Logits of each pixel: four convolutions on every level, their results interpolated.
 
     Wang et al. (2024, sec. 2.1) share the head over levels, but say neither what it contains nor how levels are
-    brought together.
+    brought together; :class:`nucseg.models.donuseg.DoNuSegNet` averages them.
 
     Parameters
     ----------
@@ -212,7 +215,7 @@ class SegmentationHead(nn.Module):
         self.layers = nn.Sequential(_convolutions(widths), nn.Conv2d(widths[-1], 1, 1))
 
     def forward(self, levels, size):
-        """Return the mean of the logits of the given levels.
+        """Return the logits of each of the given levels.
 
         Parameters
         ----------
@@ -223,7 +226,7 @@ class SegmentationHead(nn.Module):
 
         Returns
         -------
-        torch.Tensor, shape (B, H, W), float32
+        torch.Tensor, shape (B, levels, H, W), float32
             Logits of a nucleus.
 
         Raises
@@ -237,7 +240,7 @@ class SegmentationHead(nn.Module):
             F.interpolate(self.layers(level).float(), size=tuple(size), mode="bilinear", align_corners=False)
             for level in levels
         ]
-        return torch.stack(maps).mean(dim=0)[:, 0]
+        return torch.cat(maps, dim=1)
 
 
 class OccupancyHead(nn.Module):

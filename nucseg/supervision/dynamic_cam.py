@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import torch
 
-from nucseg.errors import DataError
+from nucseg.errors import DataError, UnknownNameError
 
+SCOPES = ("image", "batch")
 _SIGNED = (torch.int8, torch.int16, torch.int32, torch.int64)
 
 
@@ -118,7 +119,7 @@ def agreement(candidate, initial, balanced=False, defined_in_both=False):
     return _share(hits.sum(dim=0), counts.sum(dim=0))
 
 
-def select(cams, initial, theta=0.8, balanced=False, defined_in_both=False, least_recall=0.0):
+def select(cams, initial, theta=0.8, balanced=False, defined_in_both=False, least_recall=0.0, scope="image"):
     """Return, image by image, the block whose map agrees best with the initial label, and the label it gives.
 
     Dynamic CAM selection of Wang et al. (2024, sec. 2.2). Of equal blocks, the first is taken. A map that is 0
@@ -137,6 +138,9 @@ def select(cams, initial, theta=0.8, balanced=False, defined_in_both=False, leas
     least_recall : float
         A block is no candidate, either, if less than this share of the nucleus pixels of M is nucleus in its map;
         0 to 1. Of no effect in an image without such pixels.
+    scope : {"image", "batch"}
+        Whether each image has a block of its own, or all images that of the largest mean alpha, where a block that is
+        no candidate counts as 0.
 
     Returns
     -------
@@ -148,6 +152,8 @@ def select(cams, initial, theta=0.8, balanced=False, defined_in_both=False, leas
     DataError
         Shapes that do not belong together, no blocks, maps that are not float, labels that are not signed integers, a
         `theta` outside 0.5 to below 1, or a `least_recall` outside 0 to 1.
+    UnknownNameError
+        Another scope.
 
     Examples
     --------
@@ -163,12 +169,15 @@ def select(cams, initial, theta=0.8, balanced=False, defined_in_both=False, leas
         )
     if not 0 <= least_recall <= 1:
         raise DataError(f"CAM selection: expected 0 <= least_recall <= 1, got {least_recall}")
+    if scope not in SCOPES:
+        raise UnknownNameError(f"CAM selection: unknown scope {scope!r}; known: {', '.join(SCOPES)}")
     candidates = binarize(cams.detach(), theta)
     alphas = agreement(candidates, initial[:, None], balanced, defined_in_both)
     # The recall of an image without nuclei is NaN, which is not below anything.
     eligible = cams.detach().amax(dim=(2, 3)).gt(0) & ~(_foreground_recall(candidates, initial[:, None]) < least_recall)
-    best = alphas.where(eligible, -1).argmax(dim=1)
-    images, found = torch.arange(len(cams), device=cams.device), eligible.any(dim=1)
+    best = _best(alphas, eligible, scope)
+    images = torch.arange(len(cams), device=cams.device)
+    found = eligible[images, best]
     label = candidates[images, best].where(found[:, None, None], -1)
     return Selection(
         block=best.where(found, -1),
@@ -177,6 +186,13 @@ def select(cams, initial, theta=0.8, balanced=False, defined_in_both=False, leas
         foreground_recall=_foreground_recall(label, initial),
         ignored=(label == -1).float().mean(dim=(1, 2)),
     )
+
+
+def _best(alphas, eligible, scope):
+    """Return the block of each image, (B,), from alphas and candidates (B, blocks)."""
+    if scope == "image":
+        return alphas.where(eligible, -1).argmax(dim=1)
+    return alphas.where(eligible, 0).mean(dim=0).argmax().expand(len(alphas))
 
 
 def _foreground_recall(label, initial):

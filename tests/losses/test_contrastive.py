@@ -14,12 +14,13 @@ def cosine(a, b):
     return (a * b).sum() / (a.square().sum().sqrt() * b.square().sum().sqrt())
 
 
-def equation_seven(anchor, similar, dissimilar, temperature):
+def equation_seven(anchor, similar, dissimilar, temperature, mean=False):
     """Walk over every pair."""
     total = 0
     for u in similar:
         own = cosine(anchor, u) / temperature
         others = sum((cosine(anchor, v) / temperature).exp() for v in dissimilar)
+        others = others / len(dissimilar) if mean else others
         total = total - (own - torch.log(own.exp() + others))
     return total / len(similar)
 
@@ -51,10 +52,11 @@ def batch(seed=0, shape=(3, 5, 4, 6), labels=(-1, 2)):
     return features, *maps, torch.rand(shape[0], generator=generator)
 
 
+@pytest.mark.parametrize("mean", [False, True])
 @pytest.mark.parametrize("temperature", [1.0, 0.1, 3.0])
-def test_equals_the_double_loop_with_all_gradients(temperature):
+def test_equals_the_double_loop_with_all_gradients(temperature, mean):
     parts = vectors(1)[0], vectors(5, seed=1), vectors(7, seed=2)
-    fast, slow = contrastive_loss(*parts, temperature), equation_seven(*parts, temperature)
+    fast, slow = contrastive_loss(*parts, temperature, mean), equation_seven(*parts, temperature, mean)
     torch.testing.assert_close(fast, slow, rtol=1e-12, atol=0)
     for ours, theirs in zip(torch.autograd.grad(fast, parts), torch.autograd.grad(slow, parts)):
         torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-14)

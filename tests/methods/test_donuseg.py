@@ -27,7 +27,8 @@ from nucseg.methods import DoNuSeg, DoNuSegConfig, Preprocessing
 from nucseg.methods.donuseg import ContrastConfig, SelectionConfig
 from nucseg.methods.donuseg.log import SelectionLog
 from nucseg.methods.donuseg.prediction import instances, stitch
-from nucseg.methods.donuseg.training import contrast, dot_targets, scored
+from nucseg.methods.donuseg.pseudo_boxes import PseudoBoxes, box_sides
+from nucseg.methods.donuseg.training import contrast, dot_targets, mask_loss, scored
 from nucseg.methods.donuseg.windows import BEYOND, UNKNOWN, PatchBatches, cut_windows
 from nucseg.methods.stages import Images
 from nucseg.models import DenseBoxes, FCOSConfig, level_locations
@@ -122,6 +123,8 @@ def test_without_dynamic_label_and_contrast_there_are_no_maps(tmp_path):
     {"network": replace(NETWORK, pooled=1, grid=1), "most_dots": None},
     {"contrast": ContrastConfig(channels=8, features="last", interpolate=False, detach_anchors=False)},
     {"selection": SelectionConfig(first_epoch=2)},
+    {"selection": SelectionConfig(scope="batch"), "contrast": ContrastConfig(channels=8, scope="batch", mean=True)},
+    {"refine_above": 0.0, "deep_supervision": True, "network": replace(NETWORK, mask_levels=2)},
 ])
 def test_choices_train(changes, tmp_path):
     method = fit(replace(TINY, **changes), tmp_path, fabric=fabric(device="cpu", precision="bf16-mixed"))
@@ -160,8 +163,9 @@ def test_windows_cover_images_and_carry_boxes():
     points, seen = images.samples[0].points, np.zeros((64, 64), int)
     boxes = pseudo_boxes(points, (10**4, 10**4), 1.0, 4.0, 20.0)  # far from all but two borders
     wanted = (boxes[:, 2:] - boxes[:, :2]).max(axis=1)
-    parts = (windows.images, windows.maps, windows.names, windows.dots, windows.sides)
-    for window, maps, name, dots, sides in zip(*parts):
+    parts = (windows.images, windows.maps, windows.names, windows.dots, windows.numbers)
+    np.testing.assert_allclose(windows.sides.numpy(), wanted, rtol=1e-4)
+    for window, maps, name, dots, numbers in zip(*parts):
         row, column = map(int, name.split("@")[1].split(","))
         part = slice(row, row + 48), slice(column, column + 48)
         np.testing.assert_array_equal(window.permute(1, 2, 0).numpy(), images.pixels[0][part])
@@ -169,7 +173,7 @@ def test_windows_cover_images_and_carry_boxes():
         np.testing.assert_array_equal(maps[1], truth["a"][part])
         assert len(dots) == len(points), "all dots of this small image lie near every window"
         np.testing.assert_allclose(dots.numpy() + np.array([row, column]), points, atol=1e-4)
-        np.testing.assert_allclose(sides.numpy(), wanted, rtol=1e-4)
+        assert numbers.tolist() == list(range(len(points)))
         seen[part] += 1
     assert seen.min() >= 1
     assert (cut_windows(images, {}, TINY, "cpu").maps[:, 1] == UNKNOWN).all()
@@ -179,7 +183,8 @@ def test_windows_cover_images_and_carry_boxes():
 
 def test_batches_move_dots_boxes_and_labels_together():
     config = replace(TINY, d=60.0)
-    source = PatchBatches(cut_windows(held("ab"), {}, config, "cpu"), config)
+    windows = cut_windows(held("ab"), {}, config, "cpu")
+    source = PatchBatches(windows, PseudoBoxes(windows.sides), config)
     batches = list(source(3, torch.Generator().manual_seed(0)))
     assert len(batches) == len(source) == 4 and all(batch["epoch"] == 3 for batch in batches)
     assert sorted(name for batch in batches for name in batch["names"]) == sorted(source.windows.names)
@@ -187,7 +192,9 @@ def test_batches_move_dots_boxes_and_labels_together():
         assert batch["image"].shape == (2, 3, 40, 40) and 0 <= batch["image"].min() <= batch["image"].max() <= 1
         for image, maps, dots, boxes in zip(batch["image"], batch["maps"], batch["points"], batch["boxes"]):
             beyond = maps[1] == BEYOND
-            assert (maps[0][beyond] == -1).all() and (image[:, beyond] <= 1).all()
+            assert (maps[0][beyond] == -1).all()
+            near = torch.nn.functional.max_pool2d((~beyond).float()[None], 3, stride=1, padding=1)[0] > 0
+            assert (image[:, ~near] == 0).all(), "black beyond the image, but for interpolation at its border"
             assert len(dots) == len(boxes) and (boxes[:, :2] <= dots).all() and (dots <= boxes[:, 2:]).all()
             assert boxes.min() >= -0.5 and boxes.max() <= 39.5
             pixels = torch.floor(dots + 0.5).long()
@@ -267,13 +274,60 @@ def test_contrast_at_stride_4_takes_labels_at_the_middles_of_cells():
     assert own.item() == pytest.approx(total, rel=1e-5)
 
 
+def test_dots_of_later_images_are_numbered_on():
+    windows, points = cut_windows(held("ab"), {}, TINY, "cpu"), [sample.points for sample in held("ab").samples]
+    assert len(windows.sides) == sum(map(len, points))
+    second = windows.numbers[windows.names.index("b@0,0")]
+    assert second.tolist() == list(range(len(points[0]), len(windows.sides)))
+    np.testing.assert_allclose(windows.sides[second].numpy(), box_sides(points[1], (64, 64), TINY), rtol=1e-5)
+
+
+def test_a_confident_box_resizes_the_pseudo_box_of_its_dot():
+    shapes = ((8, 8), (4, 4), (2, 2), (1, 1))
+    logits, distances = torch.full((1, 85), -9.0), torch.full((1, 85, 4), 2.0)
+    at = 64 + 1 * 4 + 2  # of stride 8, second row, third column: rows 8 to 15, columns 16 to 23
+    logits[0, at], distances[0, at] = 2.0, torch.tensor([3.0, 5.0, 7.0, 9.0])
+    found = DenseBoxes(logits, distances, torch.full((1, 85), 9.0), shapes)
+    pseudo = PseudoBoxes(torch.tensor([20.0, 21.0, 22.0]), confidence=0.6, limits=(8.0, 50.0))
+    points, numbers = [torch.tensor([[9.0, 17.0], [1.0, 1.0]])], [torch.tensor([2, 0])]
+    pseudo.refine(found, points, numbers)
+    assert pseudo.sides.tolist() == [20.0, 21.0, 12.0], "(3 + 7 + 5 + 9) / 2 for the dot in the cell alone"
+    score = (1 / (1 + np.exp(-2.0)) / (1 + np.exp(-9.0))) ** 0.5
+    assert pseudo.confidence.tolist() == pytest.approx([0.6, 0.6, score])
+    weaker = found._replace(logits=logits - 0.5, distances=distances * 2)
+    pseudo.refine(weaker, points, numbers)
+    assert pseudo.sides[2] == 12, "a less confident box changes nothing"
+    pseudo.refine(found._replace(logits=logits + 0.5, distances=distances / 4), points, numbers)
+    assert pseudo.sides[2] == 8, "not below the least side"
+
+
+def test_contrast_of_a_batch_is_that_of_one_tall_image():
+    torch.manual_seed(0)
+    features, labels = torch.randn(2, 3, 4, 4), torch.randint(-1, 2, (2, 4, 4))
+    batch, one = (replace(TINY, contrast=ContrastConfig(scope=scope)) for scope in ("batch", "image"))
+    parts = torch.tensor([0, 0]), torch.tensor([0.2, 0.6]), labels, torch.ones(2), torch.zeros(2)
+    tall = torch.cat(list(features), dim=1)[None], torch.cat(list(labels))[None]
+    chosen = Selection(parts[0][:1], torch.tensor([0.4]), tall[1], parts[3][:1], parts[4][:1])
+    torch.testing.assert_close(contrast(features, labels, Selection(*parts), batch), contrast(*tall, chosen, one))
+
+
+def test_deep_supervision_averages_the_losses_of_levels():
+    masks, labels = torch.tensor([[[[2.0, -1.0]], [[0.0, 3.0]]]]), torch.tensor([[[1, 0]]])
+    found = DoNuSegOutput(None, masks.mean(dim=1), masks)
+    by_hand = torch.nn.functional.softplus(torch.tensor([[-2.0, -1.0], [0.0, 3.0]])).mean()
+    torch.testing.assert_close(mask_loss(found, labels, None, replace(TINY, deep_supervision=True)), by_hand)
+    mean = torch.nn.functional.softplus(torch.tensor([-1.0, 1.0])).mean()
+    torch.testing.assert_close(mask_loss(found, labels, None, TINY), mean)
+
+
 def test_bad_input(tmp_path):
     with pytest.raises(DataError, match="a: a training image needs points"):
         fit(TINY, tmp_path, train=disks("a"))
     with pytest.raises(DataError, match="none of the training images has a dot"):
         empty = changed(annotate_dots(disks("a")), lambda sample: replace(sample, points=np.zeros((0, 2))))
         fit(TINY, tmp_path, train=empty)
-    for wrong in ({"patch": 0}, {"window": 36}, {"r": 30.0}, {"thresholds": ()}, {"dcs_weight": -1.0}):
+    for wrong in ({"patch": 0}, {"window": 36}, {"refine_above": 1.0}, {"r": 30.0}, {"thresholds": ()},
+                  {"dcs_weight": -1.0}):
         with pytest.raises(DataError, match=next(iter(wrong))):
             replace(TINY, **wrong)
     for wrong in ({"rule": "vote"}, {"schedule": "none"}, {"outside": "grow"}):
@@ -285,6 +339,9 @@ def test_bad_input(tmp_path):
         SelectionConfig(score="some")
     with pytest.raises(UnknownNameError, match="features"):
         ContrastConfig(features="first")
+    for settings in (SelectionConfig, ContrastConfig):
+        with pytest.raises(UnknownNameError, match="scope"):
+            settings(scope="epoch")
     with pytest.raises(DataError, match="temperature"):
         ContrastConfig(temperature=0.0)
 

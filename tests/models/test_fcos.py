@@ -175,12 +175,14 @@ class TestDetectionHead:
 
 
 class TestSegmentationHead:
-    def test_mean_over_levels(self):
+    def test_levels_share_the_layers(self):
         head, features = seeded(SegmentationHead, TINY), levels()
         logits = head(features, (128, 120))
-        assert logits.shape == (2, 128, 120)
-        alone = torch.stack([head([level], (128, 120)) for level in features])
-        torch.testing.assert_close(logits, alone.mean(dim=0))
+        assert logits.shape == (2, 4, 128, 120)
+        for number, level in enumerate(features):
+            alone = head.layers(level)
+            wanted = nn.functional.interpolate(alone, size=(128, 120), mode="bilinear", align_corners=False)
+            torch.testing.assert_close(logits[:, number], wanted[:, 0])
 
     def test_layers(self):
         norm = 2 * 128

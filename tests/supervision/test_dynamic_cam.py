@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nucseg.errors import DataError
+from nucseg.errors import DataError, UnknownNameError
 from nucseg.supervision import disk_labels
 from nucseg.supervision.dynamic_cam import agreement, binarize, select
 
@@ -181,6 +181,20 @@ def test_select_equals_brute_force(seed, balanced, both, least_recall):
             assert chosen.foreground_recall[k].item() == pytest.approx((label[nuclei] == 1).mean())
 
 
+def test_one_block_for_a_batch_has_the_largest_mean():
+    right, wrong = as_cam(labels([1, 0, 0], [0, 0, 0])), as_cam(labels([0, 1, 1], [1, 1, 1]))  # alphas 4/5 and 1/5
+    middle = as_cam(labels([1, 0, 0], [0, 1, 1]))  # 3/5
+    cams = torch.stack([torch.stack([right, middle]), torch.stack([wrong, middle])])
+    initial = torch.stack([INITIAL, INITIAL])
+    alone, together = select(cams, initial), select(cams, initial, scope="batch")
+    assert alone.block.tolist() == [0, 1] and together.block.tolist() == [1, 1]
+    assert together.alpha.tolist() == select(cams[:, 1:], initial).alpha.tolist()
+    cams[1, 1] = 0  # no candidate in the second image, but still the best of the first and of the batch
+    cams[0, 0] = wrong
+    chosen = select(cams, initial, scope="batch")
+    assert chosen.block.tolist() == [1, -1] and chosen.alpha[1] == 0 and (chosen.label[1] == -1).all()
+
+
 def test_nothing_carries_a_gradient():
     cams = torch.rand(1, 2, 2, 3, requires_grad=True)
     chosen = select(cams, INITIAL[None])
@@ -197,6 +211,8 @@ def test_bad_input_is_named():
         select(cams, INITIAL[None], least_recall=10)
     with pytest.raises(DataError, match=r"initial must hold signed integers, got torch\.uint8"):
         select(cams, INITIAL[None].to(torch.uint8))
+    with pytest.raises(UnknownNameError, match="'epoch'; known: image, batch"):
+        select(cams, INITIAL[None], scope="epoch")
     for theta in (0.4, 1.0, math.nan):
         with pytest.raises(DataError, match=f"theta < 1, got {theta}"):
             select(cams, INITIAL[None], theta)

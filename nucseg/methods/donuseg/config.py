@@ -10,6 +10,7 @@ from nucseg.losses import FCOSLossConfig
 from nucseg.models import FCOSConfig
 from nucseg.models.donuseg import CONTRAST_FEATURES
 from nucseg.postprocess.boxes_and_mask import OUTSIDE, RULES
+from nucseg.supervision.dynamic_cam import SCOPES
 
 SCORES = ("occupied", "all")
 
@@ -24,13 +25,14 @@ class SelectionConfig:
     theta: float = 0.8  # eq. 3
     balanced: bool = False  # mean of both classes' recalls instead of eq. 4 (ours)
     defined_in_both: bool = False  # whether eq. 4 leaves out what the candidate ignores (open in the article)
+    scope: str = "image"  # whether each image has a block of its own, or a batch one for all: "batch" (ours)
     least_recall: float = 0.0  # a block that finds less of the disks is no candidate (ours)
     first_epoch: int = 1  # dynamic label and contrast begin with this epoch (ours)
 
     def __post_init__(self):
-        if self.kind not in KINDS or self.score not in SCORES:
-            raise UnknownNameError(f"selection: unknown kind {self.kind!r} or score {self.score!r}; known: "
-                                   f"{', '.join(KINDS)} and {', '.join(SCORES)}")
+        for name, known in (("kind", KINDS), ("score", SCORES), ("scope", SCOPES)):
+            if getattr(self, name) not in known:
+                raise UnknownNameError(f"selection: unknown {name} {getattr(self, name)!r}; known: {', '.join(known)}")
         if not self.blocks or not set(self.blocks) <= {0, 1, 2, 3} or self.first_epoch < 1:
             raise DataError("selection: expected blocks out of 0 to 3 and a first epoch of 1 or more, got "
                             f"{self.blocks}, {self.first_epoch}")
@@ -44,12 +46,14 @@ class ContrastConfig:
     channels: int = 128  # of the projector (ours)
     temperature: float = 1.0  # tau, eq. 7
     detach_anchors: bool = True  # anchors are called ground truth, so they get no gradient (ours)
+    scope: str = "image"  # anchors and features of each image by itself, or of the whole "batch" (ours)
+    mean: bool = False  # over dissimilar features in eq. 7, instead of their sum (ours)
     interpolate: bool = True  # features at image size (sec. 2.3), or labels at stride 4 (ours, cheaper)
 
     def __post_init__(self):
-        if self.features not in CONTRAST_FEATURES:
-            known = ", ".join(CONTRAST_FEATURES)
-            raise UnknownNameError(f"contrast: unknown features {self.features!r}; known: {known}")
+        for name, known in (("features", CONTRAST_FEATURES), ("scope", SCOPES)):
+            if getattr(self, name) not in known:
+                raise UnknownNameError(f"contrast: unknown {name} {getattr(self, name)!r}; known: {', '.join(known)}")
         if self.channels < 1 or not self.temperature > 0:
             raise DataError(f"contrast: expected channels and a temperature above 0, got {self.channels}, "
                             f"{self.temperature}")
@@ -69,6 +73,8 @@ class DoNuSegConfig:
     d: float = 20.0  # px, farther from all dots is background (sec. 3.2)
     box_ratio: float = 1.0  # side of a pseudo box by the spacing of dots (literal)
     box_sides: tuple[float, float] = (8.0, 50.0)  # px, least and largest side of a pseudo box (ours)
+    refine_above: float | None = None  # score of a predicted box that resizes a pseudo box (ours: never)
+    deep_supervision: bool = False  # whether the losses of the mask are those of each level (ours)
     most_dots: int | None = 4  # in a cell of the localization head; more count as so many (ours)
     dot_sigma: float = 4.0  # px, of the dots in the map of the head "positions" (ours)
     normalization: str | None = None  # of colors: none or "reinhard" (ours)
@@ -104,6 +110,7 @@ class DoNuSegConfig:
                   if not getattr(self, name) >= 0]
         wrong += [name for name in ("learning_rate", "gradient_norm", "box_ratio") if not getattr(self, name) > 0]
         wrong += ["window"] if self.window < self.patch or self.patch % 4 else []
+        wrong += ["refine_above"] if self.refine_above is not None and not 0 <= self.refine_above < 1 else []
         wrong += ["r"] if not 0 <= self.r <= self.d else []
         wrong += ["thresholds"] if not self.thresholds or min(self.thresholds) < 0 or max(self.thresholds) >= 1 else []
         if wrong:

@@ -78,7 +78,7 @@ def _line(number, row):
 
 
 class Logged(nn.Module):
-    """A network and its log as one module, so that both are in one checkpoint.
+    """A network, its log and its pseudo boxes as one module, so that all are in one checkpoint.
 
     Parameters
     ----------
@@ -86,11 +86,13 @@ class Logged(nn.Module):
         Called as it is.
     epochs : int
         Of the log.
+    pseudo : nucseg.methods.donuseg.pseudo_boxes.PseudoBoxes
+        Boxes of the training dots.
     """
 
-    def __init__(self, network, epochs):
+    def __init__(self, network, epochs, pseudo):
         super().__init__()
-        self.network, self.log = network, SelectionLog(epochs)
+        self.network, self.log, self.pseudo = network, SelectionLog(epochs), pseudo
 
     def forward(self, *args, **options):
         """Return what the network returns."""

@@ -7,15 +7,15 @@ import numpy as np
 import torch
 
 from nucseg.arrays import as_image
-from nucseg.engine import clip_gradients, fit
+from nucseg.engine import Scheduled, clip_gradients, fit, warm_up_rates
 from nucseg.engine import fabric as default_fabric
-from nucseg.engine.schedules import Scheduled, warm_up_rates
 from nucseg.errors import DataError
 from nucseg.methods.base import Method
 from nucseg.methods.donuseg.config import DoNuSegConfig
 from nucseg.methods.donuseg.explanation import explain
 from nucseg.methods.donuseg.log import Logged
 from nucseg.methods.donuseg.prediction import instances, stitch
+from nucseg.methods.donuseg.pseudo_boxes import PseudoBoxes
 from nucseg.methods.donuseg.training import donuseg_loss
 from nucseg.methods.donuseg.windows import PatchBatches, cut_windows
 from nucseg.methods.preprocessing import Preprocessing
@@ -62,6 +62,9 @@ class DoNuSeg(Method):
 
     def fit(self, train, val, *, run_dir, fabric=None, progress=True, watched=None):
         """Train the network, keep the epoch of the best AJI on `val`, and choose the threshold of box scores there.
+
+        A threshold that the config already holds, as after an earlier call, is kept, and epochs are judged with it
+        alone; that is another training.
 
         Parameters
         ----------
@@ -110,7 +113,10 @@ class DoNuSeg(Method):
 
     def _train(self, images, held_out, truth, runner, run_dir, progress):
         config = self.config
-        network = Logged(seeded(self._untrained, config.seed, NAME), config.epochs)
+        windows = cut_windows(images, truth, config, runner.device)
+        never = config.refine_above is None  # no score is above 1
+        pseudo = PseudoBoxes(windows.sides, 1.0 if never else config.refine_above, config.box_sides)
+        network = Logged(seeded(self.untrained, config.seed, NAME), config.epochs, pseudo)
         settings = plain({
             **asdict(config), "start": weights_fingerprint(network), "preprocessing": self.preprocessing.to_dict(),
             "targets": images.fingerprint(), "validation": held_out.fingerprint(), "watched": sorted(truth),
@@ -118,18 +124,19 @@ class DoNuSeg(Method):
         optimizer = torch.optim.SGD(network.parameters(), config.learning_rate, momentum=config.momentum,
                                     weight_decay=config.weight_decay)
         clip_gradients(optimizer, config.gradient_norm)
-        batches = PatchBatches(cut_windows(images, truth, config, runner.device), config)
+        batches = PatchBatches(windows, network.pseudo, config)
         rates = warm_up_rates(config.learning_rate, config.epochs * len(batches), config.warm_up, config.schedule)
         folder = run_dir / f"{NAME}-{fingerprint(settings)}"
         history = fit(
             network, optimizer, Scheduled(batches, optimizer, rates),
-            donuseg_loss(self.preprocessing, config, network.log), epochs=config.epochs, run_dir=folder,
+            donuseg_loss(self.preprocessing, config, network.log, network.pseudo), epochs=config.epochs, run_dir=folder,
             config=settings, seed=config.seed, fabric=runner, validate_every=config.validate_every, progress=progress,
             validate=lambda trained: max(self._scores(trained.network, held_out)),
         )
         return network, folder, history
 
-    def _untrained(self, loading=False):
+    def untrained(self, loading=False):
+        """Return a network for training, or one that is loaded into, whose first weights do not matter."""
         config = self.config
         own = replace(config.network, weights=None) if loading else config.network
         contrast = (config.contrast.channels, config.contrast.features) if config.ccl_weight else None
@@ -145,7 +152,7 @@ class DoNuSeg(Method):
 
     def build_networks(self, names):
         """Return untrained networks for :meth:`load`; the only name is ``"donuseg"``."""
-        return {name: self._untrained(loading=True) for name in names}
+        return {name: self.untrained(loading=True) for name in names}
 
     def stitched(self, image, lowest=None):
         """Return what the network says of an image.

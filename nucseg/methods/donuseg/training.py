@@ -27,23 +27,33 @@ def scored(target, config):
 def choose(cams, initial, config):
     """Return the :class:`nucseg.supervision.dynamic_cam.Selection` among maps (B, blocks, H, W)."""
     own = config.selection
-    return select(cams, initial, own.theta, own.balanced, own.defined_in_both, own.least_recall)
+    return select(cams, initial, own.theta, own.balanced, own.defined_in_both, own.least_recall, own.scope)
 
 
 def contrast(features, initial, selection, config):
     """Return the contrastive loss (eq. 6), with features at image size or with labels at the places of features."""
     own = config.contrast
-    label, size = selection.label, initial.shape[1:]
+    label, alpha, size = selection.label, selection.alpha, initial.shape[1:]
     if own.interpolate:
         features = F.interpolate(features.float(), size=tuple(size), mode="bilinear", align_corners=False)
     else:
         step = size[0] // features.shape[2]
         initial, label = (part[:, step // 2 :: step, step // 2 :: step] for part in (initial, label))
-    return cam_guided_contrast(features, initial, label, selection.alpha, own.temperature, own.detach_anchors)
+    if own.scope == "batch":  # images below each other are one
+        features = features.transpose(0, 1).flatten(1, 2)[None]
+        initial, label, alpha = initial.flatten(0, 1)[None], label.flatten(0, 1)[None], alpha.mean(dim=0, keepdim=True)
+    return cam_guided_contrast(features, initial, label, alpha, own.temperature, own.detach_anchors, own.mean)
 
 
-def donuseg_loss(preprocessing, config, log):
-    """Return ``loss(network, batch)``, which also fills the log.
+def mask_loss(found, labels, weights, config):
+    """Return the loss of the mask (eq. 1 and 5), or the mean of those of all levels of the pyramid."""
+    if not config.deep_supervision:
+        return label_loss(found.mask, labels, weights)
+    return torch.stack([label_loss(mask, labels, weights) for mask in found.level_masks.unbind(1)]).mean()
+
+
+def donuseg_loss(preprocessing, config, log, pseudo):
+    """Return ``loss(network, batch)``, which also fills the log and, if the config says so, refines pseudo boxes.
 
     Parameters
     ----------
@@ -53,6 +63,8 @@ def donuseg_loss(preprocessing, config, log):
         Weights and choices.
     log : nucseg.methods.donuseg.log.SelectionLog
         Gets the parts of the loss and what was selected.
+    pseudo : nucseg.methods.donuseg.pseudo_boxes.PseudoBoxes
+        Boxes of the dots.
 
     Returns
     -------
@@ -71,18 +83,20 @@ def donuseg_loss(preprocessing, config, log):
         )
         parts = {
             "detection": fcos_loss(found.boxes, batch["boxes"], config.detection).total,
-            "segmentation": label_loss(found.mask, initial), "localization": F.mse_loss(found.dots, target),
+            "segmentation": mask_loss(found, initial, None, config), "localization": F.mse_loss(found.dots, target),
         }
         total = sum(parts.values())
         if dynamic:
             selection = _within(choose(found.cams, initial, config), truth)
             log.add_selection(batch["epoch"], selection, config.selection.blocks, truth)
             if config.dcs_weight:
-                parts["dynamic"] = label_loss(found.mask, selection.label, selection.alpha)
+                parts["dynamic"] = mask_loss(found, selection.label, selection.alpha, config)
                 total = total + config.dcs_weight * parts["dynamic"]
             if config.ccl_weight:
                 parts["contrast"] = contrast(found.features, initial, selection, config)
                 total = total + config.ccl_weight * parts["contrast"]
+        if config.refine_above is not None:
+            pseudo.refine(found.boxes, batch["points"], batch["numbers"])
         log.add(batch["epoch"], batches=1, **{name: value.detach() for name, value in parts.items()})
         return total
 

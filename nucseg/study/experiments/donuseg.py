@@ -3,8 +3,8 @@
 Every network starts from random weights (``weights=None``); the article does not say what its own start from.
 Supervision: dots at the centroids of nuclei. Five folds of images, three parts for training, one for validation, one
 for test; rows of one name and different folds are one row of the table. Rows called "short" have a ResNet-18, 64
-channels, towers of two convolutions, the contrast at stride 4, and 40 epochs of a quarter to a half of the windows,
-about half an hour on one CPU core; the published settings have not been timed. Trainings are kept in
+channels, towers of two convolutions, the contrast at stride 4, fewer windows of an image and, but for TNBC, fewer
+epochs; records hold what they cost. The published settings have not been timed. Trainings are kept in
 ``runs/donuseg/training``. Command: ``nucseg experiment run donuseg --row TEXT``.
 """
 
@@ -23,7 +23,7 @@ DATASETS = ("monuseg", "consep", "tnbc")
 PUBLISHED = DoNuSegConfig(network=FCOSConfig(weights=None))
 #: Qu et al. (2020) with all dots, "WeakSeg" in table 1.
 WEAKSEG = PartialPointsConfig(detector=None, weights=None)
-#: What a CPU core trains in half an hour: step between windows in px, and epochs.
+#: Of short trainings: step between windows in px, and epochs.
 SHORT = {"monuseg": (340, 20), "consep": (340, 16), "tnbc": (192, 40)}
 #: Weights of the dynamic label and of the contrast in table 2.
 LOSSES = {"neither": (0.0, 0.0), "L_dcs": (0.5, 0.0), "L_ccl": (0.0, 2.0), "L_dcs + L_ccl": (0.5, 2.0)}
@@ -73,21 +73,25 @@ def _choices(config):
     for name, changes in (
         ("balanced alpha", {"balanced": True}), ("alpha where both are defined", {"defined_in_both": True}),
         ("blocks that find a tenth of the disks", {"least_recall": 0.1}), ("LayerCAM", {"kind": "layer-cam"}),
-        ("score of all cells", {"score": "all"}), ("theta 0.6", {"theta": 0.6}), ("theta 0.9", {"theta": 0.9}),
-        ("after 5 epochs", {"first_epoch": 6}),
+        ("score of all cells", {"score": "all"}), ("one block for a batch", {"scope": "batch"}),
+        ("theta 0.6", {"theta": 0.6}), ("theta 0.9", {"theta": 0.9}), ("after 5 epochs", {"first_epoch": 6}),
     ):
         yield name, replace(config, selection=replace(config.selection, **changes))
     for name, changes in (
         ("contrast of the last block", {"features": "last"}), ("temperature 0.1", {"temperature": 0.1}),
         ("anchors with gradient", {"detach_anchors": False}), ("contrast at image size", {"interpolate": True}),
+        ("contrast of a whole batch", {"scope": "batch"}), ("mean of dissimilar features", {"mean": True}),
     ):
         yield name, replace(config, contrast=replace(config.contrast, **changes))
     for name, changes in (
         ("map of dots", {"localization": "positions"}), ("count of dots", {"pooled": 1, "grid": 1}),
+        ("mask of the finest level", {"mask_levels": 1}),
     ):
         network = replace(config.network, **changes)
         yield name, replace(config, network=network, most_dots=None if name == "count of dots" else config.most_dots)
     yield "boxes of 0.75 spacings", replace(config, box_ratio=0.75)
+    yield "refined boxes", replace(config, refine_above=0.6)
+    yield "loss of the mask on each level", replace(config, deep_supervision=True)
     for limits in ((16, 32, 64), (32, 64, 128)):
         name = f"limits {', '.join(map(str, limits))} px"
         yield name, replace(config, detection=replace(config.detection, limits=limits))

@@ -1,6 +1,5 @@
 """How rows of DoNuSeg are measured: train on a fold, or find it trained, then score images whole and patch by patch."""
 
-import json
 from dataclasses import replace
 from itertools import product
 
@@ -22,7 +21,6 @@ from nucseg.supervision import centroids
 METHODS = {"DoNuSeg": DoNuSeg, "WeakSeg": PartialPoints}
 #: Side of the patches that are scored by themselves, and step between them, px (Wang et al. 2024, sec. 3.1).
 PATCH, STEP = 256, 128
-_LAST: dict = {}
 
 
 def dotted(dataset):
@@ -45,15 +43,10 @@ def training_folder():
 def fitted(row, runner):
     """Return the method of a row, trained on its fold, now or earlier."""
     method = METHODS[row.settings["method"]]
-    what = (training_folder(), json.dumps(row.settings["config"], sort_keys=True), row.dataset, row.seed, row.fold)
-    if what not in _LAST:
-        config = replace(config_from_dict(method.Config, row.settings["config"]), seed=row.seed)
-        train, val, _ = row.fold.of(load_dataset(row.dataset))
-        watched = {"watched": train} if method is DoNuSeg else {}
-        built = method(config).fit(dotted(train), val, run_dir=training_folder(), fabric=runner, **watched)
-        _LAST.clear()
-        _LAST[what] = built
-    return _LAST[what]
+    config = replace(config_from_dict(method.Config, row.settings["config"]), seed=row.seed)
+    train, val, _ = row.fold.of(load_dataset(row.dataset))
+    watched = {"watched": train} if method is DoNuSeg else {}
+    return method(config).fit(dotted(train), val, run_dir=training_folder(), fabric=runner, **watched)
 
 
 def patch_metrics(labels, image, predict):
