@@ -11,8 +11,9 @@ from nucseg.losses import contrastive_loss
 from nucseg.models import FCOSHead, NucleusFPN, SegmentationHead, localization_head
 from nucseg.models.detections import STRIDES
 from nucseg.study.donuseg_figures import SLUG, boxes_on
-from nucseg.study.experiment import rows
+from nucseg.study.experiment import record_path, rows
 from nucseg.study.recorded import NOT_RUN, means
+from nucseg.study.records import read_record
 from nucseg.viz import CYCLE, PAGE_WIDTH, instance_colors, show_panels, weak_label_image
 
 #: What a training may log of its choices: the blocks are shares of images and add up to 1.
@@ -21,6 +22,26 @@ BLOCKS = ("block_1", "block_2", "block_3", "block_4", "none")
 LOGGED = {"alpha": "alpha of P", "disk_recall": "disks of M that P finds", "ignored": "share that P ignores",
           "precision": "precision of P (truth)", "recall": "recall of P (truth)"}
 _HATCHES, _LINES = ("", "//", "..", "xx", "++"), ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
+
+
+def recorded_log(experiment, row, dataset):
+    """Return the log of choices of the first recorded fold of a row, empty where there is none.
+
+    Parameters
+    ----------
+    experiment, row, dataset : str
+        As in the declared rows.
+
+    Returns
+    -------
+    list of dict
+        One for each epoch; see :func:`show_selection`.
+    """
+    for declared in rows(SLUG):
+        path = record_path(SLUG, declared)
+        if (declared.experiment, declared.row, declared.dataset) == (experiment, row, dataset) and path.is_file():
+            return read_record(path)["notes"].get("selection", [])
+    return []
 
 
 def text_panel(text, width=PAGE_WIDTH):
@@ -272,27 +293,28 @@ def show_selection(log, title=None):
     return figure
 
 
-def recorded_radii(dataset, experiment="radii, short"):
-    """Return recorded scores by the radii of the initial label.
+def recorded_radii(dataset, experiments=("table 1, short", "radii, short")):
+    """Return recorded scores of DoNuSeg by the radii of the initial label.
 
     Parameters
     ----------
     dataset : str
         Name of the dataset.
-    experiment : str
-        As in the declared rows, whose settings hold the whole config.
+    experiments : sequence of str
+        As in the declared rows, whose settings hold the whole config; the first has the published radii.
 
     Returns
     -------
     pandas.DataFrame
         Columns r, d (px), dice, aji; one line for each recorded row, by r, then d.
     """
-    scores = means(SLUG, experiment, dataset)
-    lines = {}
+    scores, lines = {name: means(SLUG, name, dataset) for name in experiments}, {}
     for row in rows(SLUG):
-        if (row.experiment, row.dataset) == (experiment, dataset) and row.row in scores.index:
+        if row.experiment in scores and row.dataset == dataset and row.row in scores[row.experiment].index:
             config = row.settings["config"]
-            lines[row.row] = [config["r"], config["d"], *scores.loc[row.row, ["f1_pixel", "aji"]]]
+            if "r" in config:
+                line = scores[row.experiment].loc[row.row, ["f1_pixel", "aji"]]
+                lines[row.row] = [config["r"], config["d"], *line]
     table = pd.DataFrame.from_dict(lines, orient="index", columns=["r", "d", "dice", "aji"], dtype=float)
     return table.sort_values(["r", "d"])
 

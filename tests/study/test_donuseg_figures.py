@@ -171,14 +171,28 @@ def test_a_sweep_varies_one_radius_at_a_time():
 
 
 def test_recorded_radii_come_from_the_settings_of_the_rows(monkeypatch):
-    def row(name, r, d, dataset="tnbc"):
-        return SimpleNamespace(experiment="radii, short", row=name, dataset=dataset,
-                               settings={"config": {"r": r, "d": d}})
+    def row(name, r, d, dataset="tnbc", experiment="radii, short"):
+        config = {} if r is None else {"r": r, "d": d}
+        return SimpleNamespace(experiment=experiment, row=name, dataset=dataset, settings={"config": config})
 
-    scores = pd.DataFrame({"f1_pixel": [0.6, 0.5], "aji": [0.4, 0.3]}, index=["b", "a"])
-    monkeypatch.setattr(curves, "rows", lambda _: [row("a", 2, 20), row("b", 4, 20), row("c", 8, 20),
-                                                   row("a", 3, 20, "consep")])
-    monkeypatch.setattr(curves, "means", lambda *_: scores)
-    assert curves.recorded_radii("tnbc").to_numpy().tolist() == [[2, 20, 0.5, 0.3], [4, 20, 0.6, 0.4]]
-    monkeypatch.setattr(curves, "means", lambda *_: scores.iloc[:0])
+    scores = {"radii, short": pd.DataFrame({"f1_pixel": [0.6, 0.5], "aji": [0.4, 0.3]}, index=["b", "a"]),
+              "table 1, short": pd.DataFrame({"f1_pixel": [0.9, 0.8], "aji": [0.7, 0.6]}, index=["DoNuSeg", "WeakSeg"])}
+    monkeypatch.setattr(curves, "rows", lambda _: [
+        row("WeakSeg", None, None, experiment="table 1, short"), row("DoNuSeg", 4, 20, experiment="table 1, short"),
+        row("a", 2, 20), row("b", 4, 24), row("c", 8, 20), row("a", 3, 20, "consep"), row("a", 5, 20, experiment="x"),
+    ])
+    monkeypatch.setattr(curves, "means", lambda _, experiment, dataset: scores[experiment])
+    assert curves.recorded_radii("tnbc").to_numpy().tolist() == [[2, 20, 0.5, 0.3], [4, 20, 0.9, 0.7], [4, 24, 0.6, 0.4]]
+    monkeypatch.setattr(curves, "means", lambda _, experiment, dataset: scores[experiment].iloc[:0])
     assert curves.recorded_radii("tnbc").empty
+
+
+def test_a_log_is_found_in_the_records(monkeypatch, tmp_path):
+    row = SimpleNamespace(experiment="table 1, short", row="DoNuSeg", dataset="tnbc")
+    monkeypatch.setattr(curves, "rows", lambda _: [row])
+    monkeypatch.setattr(curves, "record_path", lambda *_: tmp_path / "record.json")
+    monkeypatch.setattr(curves, "read_record", lambda _: {"notes": {"selection": [{"epoch": 1}]}})
+    assert curves.recorded_log("table 1, short", "DoNuSeg", "tnbc") == []  # no file
+    (tmp_path / "record.json").touch()
+    assert curves.recorded_log("table 1, short", "DoNuSeg", "tnbc") == [{"epoch": 1}]
+    assert curves.recorded_log("table 1, short", "DoNuSeg", "consep") == []
