@@ -182,7 +182,8 @@ def test_recorded_radii_come_from_the_settings_of_the_rows(monkeypatch):
         row("a", 2, 20), row("b", 4, 24), row("c", 8, 20), row("a", 3, 20, "consep"), row("a", 5, 20, experiment="x"),
     ])
     monkeypatch.setattr(curves, "means", lambda _, experiment, dataset: scores[experiment])
-    assert curves.recorded_radii("tnbc").to_numpy().tolist() == [[2, 20, 0.5, 0.3], [4, 20, 0.9, 0.7], [4, 24, 0.6, 0.4]]
+    found = curves.recorded_radii("tnbc").to_numpy().tolist()
+    assert found == [[2, 20, 0.5, 0.3], [4, 20, 0.9, 0.7], [4, 24, 0.6, 0.4]]
     monkeypatch.setattr(curves, "means", lambda _, experiment, dataset: scores[experiment].iloc[:0])
     assert curves.recorded_radii("tnbc").empty
 
