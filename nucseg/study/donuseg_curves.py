@@ -10,7 +10,7 @@ import torch
 from nucseg.losses import contrastive_loss
 from nucseg.models import FCOSHead, NucleusFPN, SegmentationHead, localization_head
 from nucseg.models.detections import STRIDES
-from nucseg.study.donuseg_figures import SLUG, boxes_on
+from nucseg.study.donuseg_figures import METRICS, NAMES, SLUG, boxes_on
 from nucseg.study.experiment import record_path, rows
 from nucseg.study.recorded import NOT_RUN, means
 from nucseg.study.records import read_record
@@ -42,6 +42,36 @@ def recorded_log(experiment, row, dataset):
         if (declared.experiment, declared.row, declared.dataset) == (experiment, row, dataset) and path.is_file():
             return read_record(path)["notes"].get("selection", [])
     return []
+
+
+def recorded_rows(*experiments, datasets=("consep", "tnbc", "monuseg"), metrics=METRICS, suffix=""):
+    """Return recorded means of experiments side by side over datasets.
+
+    Parameters
+    ----------
+    *experiments : str
+        As in the declared rows, in this order.
+    datasets : sequence of str
+        One column for each metric and dataset.
+    metrics : sequence of str
+        Names in the records.
+    suffix : str
+        Put behind them: ``"_patch"`` for means over patches.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Index: row; columns: (dataset, metric) by their printed names. Empty where nothing was recorded; datasets
+        without a recorded row are left out.
+    """
+    columns = {}
+    for dataset in datasets:
+        known = pd.concat([means(SLUG, name, dataset) for name in experiments])
+        for metric in metrics:
+            if len(known):
+                columns[NAMES[dataset], NAMES[metric]] = known[metric + suffix]
+    order = dict.fromkeys(row for column in columns.values() for row in column.index)
+    return pd.DataFrame(columns, dtype=float).reindex(list(order)).rename_axis("row")
 
 
 def text_panel(text, width=PAGE_WIDTH):

@@ -10,6 +10,7 @@ from nucseg.losses import FCOSLossConfig, fcos_targets
 from nucseg.models.detections import STRIDES, level_locations
 from nucseg.postprocess import assemble
 from nucseg.postprocess.boxes_and_mask import RULES
+from nucseg.study.tables import published
 from nucseg.supervision import cluster_labels, disk_labels, pseudo_boxes, voronoi_labels
 from nucseg.supervision.dynamic_cam import agreement
 from nucseg.viz import CYCLE, PAGE_WIDTH, crop, instance_colors, rgb, show_panels, weak_label_image
@@ -24,6 +25,29 @@ NAMES = {"f1_pixel": "DICE", "aji": "AJI", "dq": "DQ", "sq": "SQ", "pq": "PQ", "
 #: Ways to choose the largest distance on each level but the last: 2, 4 and 8 strides.
 LIMITS = {"2 strides": (8, 16, 32), "4 strides": (16, 32, 64), "8 strides": (32, 64, 128)}
 _MARKERS, _LINES = "osD^", ("-", "--", "-.", ":")
+
+
+def printed_gains(metric, rows):
+    """Return in words what rows of the article's table 2 gain over the row without both losses.
+
+    Parameters
+    ----------
+    metric : str
+        As in ``results/paper.csv``.
+    rows : sequence of str
+        As there.
+
+    Returns
+    -------
+    str
+        Without a full stop.
+    """
+    table = published(PAPER, "table 2").query("metric == @metric").pivot(index="dataset", columns="row", values="value")
+    parts = []
+    for dataset in ("cryonuseg", "consep"):
+        gains = [f"{table.loc[dataset, row] - table.loc[dataset, 'neither']:+.3f}" for row in rows]
+        parts.append(f"{', '.join(gains)} ({NAMES[dataset]})")
+    return " and ".join(parts)
 
 
 def boxes_on(image, boxes, color="prediction", width=1):

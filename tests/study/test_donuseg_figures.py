@@ -197,3 +197,22 @@ def test_a_log_is_found_in_the_records(monkeypatch, tmp_path):
     (tmp_path / "record.json").touch()
     assert curves.recorded_log("table 1, short", "DoNuSeg", "tnbc") == [{"epoch": 1}]
     assert curves.recorded_log("table 1, short", "DoNuSeg", "consep") == []
+
+
+def test_recorded_rows_stand_side_by_side(monkeypatch):
+    def known(_, experiment, dataset):
+        names = {"one": ["a", "b"], "two": ["c"]}[experiment] if dataset == "tnbc" else []
+        table = {f"{metric}{end}": range(len(names)) for metric in study.METRICS for end in ("", "_patch")}
+        return pd.DataFrame(table, index=names, dtype=float)
+
+    monkeypatch.setattr(curves, "means", known)
+    table = curves.recorded_rows("one", "two", datasets=("consep", "tnbc"))
+    assert list(table.index) == ["a", "b", "c"]
+    assert list(table.columns) == [("TNBC", study.NAMES[metric]) for metric in study.METRICS]
+    assert table["TNBC", "AJI"].tolist() == [0, 1, 0]
+    assert curves.recorded_rows("one", datasets=("consep",), suffix="_patch").empty
+
+
+def test_printed_gains_are_those_of_the_tables():
+    said = study.printed_gains("aji", ("L_dcs", "L_dcs + L_ccl"))
+    assert said == "+0.020, +0.023 (CryoNuSeg) and +0.002, +0.009 (CoNSeP)"
