@@ -84,7 +84,6 @@ from nucseg import viz
 from nucseg.data import available, load_dataset
 from nucseg.engine import fabric
 from nucseg.explain import class_activation_map
-from nucseg.losses import FCOSLossConfig, fcos_targets
 from nucseg.methods import DoNuSeg, DoNuSegConfig
 from nucseg.methods.donuseg import ContrastConfig, SelectionConfig
 from nucseg.methods.donuseg.prediction import instances
@@ -878,7 +877,7 @@ print({title: round(disk_f1(label, initial), 3) for title, label in {**rows, **e
 # ```
 #
 # ```{dropdown} The share of background among the labeled pixels
-# Yes. On real tissue this is above 0.9, more than most maps reach.
+# Yes. In most real images this is above 0.9, more than most maps reach.
 # ```
 #
 # **Question 3.** What does the balanced score give to it?
