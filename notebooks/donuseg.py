@@ -13,7 +13,7 @@
 #
 # ```{glue:figure} do-success
 # :name: fig-do-success
-# :alt: Five panels of the same tissue joined by arrows: the picture, the picture with a box around each nucleus, a map that is bright on nuclei, the mask in one color for each box, and the true nuclei in colors.
+# :alt: Five panels of the same tissue joined by arrows: the picture, the picture with boxes around nuclei, a map that is bright on nuclei, the mask in one color for each box, and the true nuclei in colors.
 #
 # From dots to instances (Fig. 3 of the article): a patch, the boxes of one head, the mask of the other, the mask shared among the
 # boxes, and the truth. One color is one object. {glue:text}`do-where`, {glue:text}`do-shown`.
@@ -38,7 +38,7 @@
 # The repository named in the article holds a readme, and its supplement is not available to us. Much of what you see here is therefore
 # **our** reading: the target of the localization head, the formula of the maps, how pixels that a map ignores count, how the levels
 # of the pyramid become one mask, which features are contrasted, how boxes share a mask, and whether scores are means over patches or
-# over images. The table [What is ours](do-ours) lists all of it; each line is a field of the configuration, and the study varies many.
+# over images. The table [What is ours](tab-do-ours) lists all of it; each line is a field of the configuration, and the study varies many.
 # ```
 #
 # ## Key takeaways
@@ -159,8 +159,7 @@ best = max(aji_on_val, key=aji_on_val.get)
 glue("do-shown", f'of three trainings the one with the best AJI on validation images, "{best}"')
 glue("do-size", f"{len(train)} training images, patches of {chosen.patch} px, a {chosen.backbone}, {epochs} epochs")
 seen = max(test, key=lambda sample: len(np.unique(sample.labels)))
-top, left = (max(0, (length - chosen.patch) // 2) for length in seen.labels.shape)
-window = (top, left, min(chosen.patch, *seen.labels.shape))
+window = study.fullest_window(sup.centroids(seen.labels, inside=True), seen.labels.shape, chosen.patch)
 piece, truth = np.ascontiguousarray(viz.crop(seen.image, *window)), np.ascontiguousarray(viz.crop(seen.labels, *window))
 points = sup.centroids(truth, inside=True)
 shown, published_way = methods[best], methods["as published"]
@@ -349,10 +348,10 @@ glue("do-candidates", curves.show_candidates(found))
 
 # %%
 kinds = [kind for kind in ("consep", "tnbc", "monuseg") if kind in available()] or [name]
-samples = {f"{kind}/{one.id}": one for kind in kinds for one in load_dataset(kind)[: chosen.scored]}
+samples = {f"{kind}: {one.id}": one for kind in kinds for one in load_dataset(kind)[: chosen.scored]}
 empty = study.background_scores({key: sup.centroids(one.labels, inside=True) for key, one in samples.items()},
                                 {key: one.labels.shape for key, one in samples.items()}, *chosen.radii)
-by_dataset = empty.groupby(lambda key: study.NAMES.get(key.split("/")[0], key.split("/")[0]))
+by_dataset = empty.groupby(lambda key: study.NAMES[key.split(":")[0]])
 by_dataset.mean().rename_axis("means over images").style.format("{:.3f}")
 
 # %% tags=["hide-input"]
@@ -636,7 +635,6 @@ units_compared = curves.recorded_rows("table 1, short", "table 2, short", suffix
 None if units_compared.empty else units_compared.rename_axis("means over patches").style.format(precision=3, na_rep="not run")
 
 # %% [markdown]
-# (do-ours)=
 # ```{list-table} What is ours: where the article is silent, and the field of the configuration that fills the gap.
 # :name: tab-do-ours
 # :header-rows: 1
@@ -754,7 +752,7 @@ print(f"{total} nuclei; {lost} are mostly in the mask and mostly in no box; {emp
 for kind in kinds:
     shares = []
     for key, one in samples.items():
-        if key.startswith(f"{kind}/"):
+        if key.startswith(f"{kind}:"):
             label = sup.disk_labels(sup.centroids(one.labels, inside=True), one.labels.shape, *chosen.radii)
             height, width = (length // chosen.patch * chosen.patch for length in label.shape)
             parts = label[:height, :width].reshape(height // chosen.patch, chosen.patch, -1, chosen.patch)

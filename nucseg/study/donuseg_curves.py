@@ -91,7 +91,7 @@ def text_panel(text, width=PAGE_WIDTH):
     figure, axis = plt.subplots(figsize=(width, 1.2), layout="constrained")
     plt.close(figure)
     axis.text(0.5, 0.5, text, ha="center", va="center", transform=axis.transAxes)
-    axis.set(xticks=[], yticks=[])
+    axis.set_axis_off()
     return figure
 
 

@@ -50,6 +50,30 @@ def printed_gains(metric, rows):
     return " and ".join(parts)
 
 
+def fullest_window(points, shape, side, step=16):
+    """Return the window of an image that holds the most dots, the first of several.
+
+    Parameters
+    ----------
+    points : numpy.ndarray, shape (N, 2)
+        Dots, px.
+    shape : tuple of int
+        (H, W) of the image.
+    side, step : int
+        Of the window, at most that of the image, and between windows, px.
+
+    Returns
+    -------
+    tuple of int
+        (row, column, side) for :func:`nucseg.viz.crop`.
+    """
+    side = min(side, *shape)
+    corners = np.stack(np.meshgrid(*(np.arange(0, length - side + 1, step) for length in shape), indexing="ij"), -1)
+    corners = corners.reshape(-1, 2)
+    inside = ((points >= corners[:, None]) & (points < corners[:, None] + side)).all(axis=2).sum(axis=1)
+    return (*corners[inside.argmax()].tolist(), side)
+
+
 def boxes_on(image, boxes, color="prediction", width=1):
     """Return a copy of an image with the edges of boxes painted on it.
 
@@ -208,7 +232,7 @@ def show_background_scores(table, levels=None):
     -------
     matplotlib.figure.Figure
     """
-    figure, axis = plt.subplots(figsize=(PAGE_WIDTH, 2.6), layout="constrained")
+    figure, axis = plt.subplots(figsize=(PAGE_WIDTH, 3.0), layout="constrained")
     plt.close(figure)
     ordered = table.sort_values("literal")
     for index, (column, title) in enumerate({"literal": "literal (eq. 4)", "balanced": "balanced"}.items()):
@@ -216,7 +240,7 @@ def show_background_scores(table, levels=None):
     for index, (name, value) in enumerate((levels or {}).items()):
         axis.axhline(value, color=CYCLE[2 + index % 4], linestyle=_LINES[1 + index % 3], linewidth=1.2, label=name)
     axis.set(xlabel="images, by the first value", ylabel="alpha of an empty label", ylim=(0, 1.02), xticks=[])
-    axis.legend(fontsize=8, loc="lower right", ncols=2)
+    figure.legend(fontsize=8, loc="outside upper center", ncols=3)
     return figure
 
 

@@ -216,3 +216,10 @@ def test_recorded_rows_stand_side_by_side(monkeypatch):
 def test_printed_gains_are_those_of_the_tables():
     said = study.printed_gains("aji", ("L_dcs", "L_dcs + L_ccl"))
     assert said == "+0.020, +0.023 (CryoNuSeg) and +0.002, +0.009 (CoNSeP)"
+
+
+def test_the_fullest_window_holds_the_most_dots():
+    dots = np.array([[2.0, 2.0], [40.0, 50.0], [44.0, 60.0], [63.0, 63.0]])
+    assert study.fullest_window(dots, (64, 64), 32) == (32, 32, 32)
+    assert study.fullest_window(dots[:1], (64, 64), 200) == (0, 0, 64)
+    assert study.fullest_window(np.zeros((0, 2)), (64, 80), 32) == (0, 0, 32)
