@@ -50,3 +50,32 @@ def test_the_whole_method_scores_the_same_in_both_tables():
     for base in ("Weakly", "MaskGA"):
         whole = steps.loc[f"{base}, Split & Expand", "monuseg"]
         assert reweighting.loc[f"{base}, with", "monuseg"].to_dict() == whole.to_dict()
+
+
+def wang2024(experiment):
+    """Return a table of Wang et al. (2024) with a line for each row and dataset and a column for each metric."""
+    lines = TABLE[TABLE.paper.eq("wang2024") & TABLE.experiment.eq(experiment)]
+    return lines.pivot_table(index=["row", "dataset"], columns="metric", values="value")
+
+
+def test_the_tables_of_donuseg_are_complete():
+    shapes = {experiment: wang2024(experiment).shape for experiment in ("table 1", "table 2", "table 3")}
+    assert shapes == {"table 1": (6 * 3, 5), "table 2": (4 * 2, 5), "table 3": (5, 5)}
+    lines = TABLE[TABLE.paper.eq("wang2024")]
+    assert lines.value.between(0, 1).all() and len(lines) == 31 * 5
+    assert lines[lines.experiment.eq("table 1")].spread.between(0.0016, 0.04).all()
+    assert lines[lines.experiment.ne("table 1")].spread.isna().all()
+
+
+def test_the_whole_method_scores_the_same_in_all_tables_of_donuseg():
+    whole, losses, blocks = (wang2024(experiment) for experiment in ("table 1", "table 2", "table 3"))
+    for dataset in ("cryonuseg", "consep"):
+        assert losses.loc["L_dcs + L_ccl", dataset].to_dict() == whole.loc["DoNuSeg", dataset].to_dict()
+    assert blocks.loc["dynamic", "cryonuseg"].to_dict() == whole.loc["DoNuSeg", "cryonuseg"].to_dict()
+
+
+def test_one_printed_row_of_donuseg_cannot_come_from_one_protocol():
+    """PQ = DQ x SQ <= DQ in every unit, and so in every mean; one row breaks this, and the chapter says so."""
+    table = pd.concat([wang2024(experiment) for experiment in ("table 1", "table 2", "table 3")])
+    assert list(table[table.pq > table.dq].index) == [("PseudoEdgeNet", "consep")]
+    assert (table.pq <= table.sq).all()
