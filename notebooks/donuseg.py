@@ -327,6 +327,10 @@ glue("do-candidates", curves.show_candidates(found))
 # agreement $\alpha$ with the initial label. Training as published. {glue:text}`do-where`.
 # ```
 #
+# These are maps of the trained network, with the running means of its batch normalization. In training, each batch is
+# normalized by itself, and the same weights can give other maps and choose other blocks; what training saw is in
+# [the log](fig-do-log) below.
+#
 # The maximum of a map is one place. Since it is set to 1, a single bright place can push all others below 0.8: then the label
 # says "nucleus" at one nucleus, and "background" at most of the others.
 #
@@ -565,6 +569,14 @@ glue("do-losses-say", "AJI against the row without both losses, short rows, one 
      if parts else "The short rows of table 2 are not run")
 
 # %% [markdown]
+# The same four rows in short trainings of ours, on the test images of the first fold:
+
+# %% tags=["hide-input"]
+for kind in ("tnbc", "consep", "monuseg"):
+    print(f"{kind}: {missing(study.SLUG, 'table 2, short', kind)}")
+None if losses.empty else losses.style.format(precision=3, na_rep="not run")
+
+# %% [markdown]
 # {glue:text}`do-losses-say`. In the article: {glue:text}`do-paper-losses`. The whole method alone spreads over folds by
 # {glue:text}`do-paper-spread`.
 #
@@ -646,7 +658,7 @@ None if units_compared.empty else units_compared.rename_axis("means over patches
 # * - pseudo boxes
 #   - a reference {cite:p}`wang2021`
 #   - computed once on whole images, 8 to 50 px, not refined in training
-#   - `box_ratio`, `box_sides`
+#   - `box_ratio`, `box_sides`, `refine_above`
 # * - levels, ranges, losses of the detector
 #   - a reference {cite:p}`tian2019`, and a supplement
 #   - strides 4 to 32, up to two strides on each, sum of the three losses
@@ -654,7 +666,7 @@ None if units_compared.empty else units_compared.rename_axis("means over patches
 # * - mask head
 #   - four convolutions, shared by all levels
 #   - one of them 1x1; maps of all levels are interpolated and averaged
-#   - `network`
+#   - `network`, `deep_supervision`
 # * - localization head
 #   - three dense layers, squared error
 #   - counts of dots in the cells of a grid, from C5 pooled to 8 x 8
@@ -670,10 +682,10 @@ None if units_compared.empty else units_compared.rename_axis("means over patches
 # * - whose maximum
 #   - "the maximum"
 #   - that of each image
-#   - always
+#   - `selection.scope`
 # * - contrasted features
 #   - "outputted by the encoder"
-#   - all four blocks at stride 4; anchors get no gradient
+#   - all four blocks at stride 4, each image by itself; anchors get no gradient
 #   - `contrast`
 # * - assembly
 #   - boxes distinguish instances
