@@ -4,6 +4,7 @@ import torch
 from torch.nn import functional as F
 
 from nucseg.errors import DataError, UnknownNameError
+from nucseg.explain.batch_norm import constant_statistics
 
 KINDS = ("grad-cam", "layer-cam")
 
@@ -54,13 +55,13 @@ def class_activation_map(activations, gradients, kind="grad-cam"):
     return (weights * activations).sum(dim=1).relu()
 
 
-def block_cams(score, activations, kind="grad-cam", size=None):
+def block_cams(score, activations, kind="grad-cam", size=None, constant=True):
     """Return the class activation maps of several blocks of a network, each scaled to [0, 1] (Wang et al. 2024).
 
     One backward pass from the score to the activations; the graph stays for the backward pass of the losses, and no
     parameter gets a gradient. To be called in the forward pass that makes the activations: under Lightning Fabric in
-    bfloat16, a wrapped network returns copies, which the score does not come from. Batch norms in training mode let
-    the map of an image depend on the others of its batch. Wang et al. (2024, sec. 2.2) give no formula for their maps.
+    bfloat16, a wrapped network returns copies, which the score does not come from. Wang et al. (2024, sec. 2.2) give
+    no formula for their maps.
 
     Parameters
     ----------
@@ -72,6 +73,10 @@ def block_cams(score, activations, kind="grad-cam", size=None):
         See :func:`class_activation_map`.
     size : tuple of int, optional
         (H, W) of the maps, reached by bilinear interpolation; by default that of the first activations.
+    constant : bool
+        Whether the statistics of batch norms in training mode count as constants, where the network was made
+        :func:`nucseg.explain.batch_norm.with_constant_batch_norm`. Otherwise gradients in front of a batch norm have
+        mean 0 over the batch, which leaves little to the mean gradients of Grad-CAM.
 
     Returns
     -------
@@ -95,7 +100,8 @@ def block_cams(score, activations, kind="grad-cam", size=None):
     activations = list(activations)
     _check(score, activations)
     size = tuple(activations[0].shape[2:] if size is None else size)
-    gradients = torch.autograd.grad(score.sum(), activations, retain_graph=True, allow_unused=True)
+    with constant_statistics(constant):
+        gradients = torch.autograd.grad(score.sum(), activations, retain_graph=True, allow_unused=True)
     maps = []
     for place, (values, slopes) in enumerate(zip(activations, gradients)):
         if slopes is None:

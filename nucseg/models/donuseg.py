@@ -89,7 +89,7 @@ class DoNuSegNet(nn.Module):
         self.mask_levels = config.mask_levels
         self.projector = None if contrast is None else Projector(self.encoder.block_channels, *contrast)
 
-    def forward(self, images, learn=False, scored=None, blocks=(0, 1, 2, 3), kind="grad-cam"):
+    def forward(self, images, learn=False, scored=None, blocks=(0, 1, 2, 3), kind="grad-cam", constant=True):
         """Return the output for images.
 
         Parameters
@@ -105,6 +105,8 @@ class DoNuSegNet(nn.Module):
             Encoder blocks that get a map, 0 for C2 to 3 for C5.
         kind : {"grad-cam", "layer-cam"}
             See :func:`nucseg.explain.block_cams`.
+        constant : bool
+            See there.
 
         Returns
         -------
@@ -118,6 +120,6 @@ class DoNuSegNet(nn.Module):
         dots, cams = self.localizer(pyramid.blocks[-1]), None
         if scored is not None:
             score = (scored * dots).sum(dim=(1, 2))
-            cams = block_cams(score, [pyramid.blocks[block] for block in blocks], kind, size)
+            cams = block_cams(score, [pyramid.blocks[block] for block in blocks], kind, size, constant)
         features = None if self.projector is None else self.projector(pyramid.blocks)
         return DoNuSegOutput(boxes, mask, masks, dots, cams, features)

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from torchvision.ops import FeaturePyramidNetwork
 
 from nucseg.errors import DataError, UnknownNameError
+from nucseg.explain.batch_norm import with_constant_batch_norm
 from nucseg.models.backbones import CHANNELS, residual_network
 from nucseg.models.detections import STRIDES, DenseBoxes
 
@@ -101,7 +102,7 @@ class NucleusFPN(nn.Module):
     def __init__(self, config=None):
         super().__init__()
         config = FCOSConfig() if config is None else config
-        network = residual_network(config.backbone, config.weights)
+        network = with_constant_batch_norm(residual_network(config.backbone, config.weights))
         self.stem = nn.Sequential(network.conv1, network.bn1, network.relu, network.maxpool)
         self.blocks = nn.ModuleList([network.layer1, network.layer2, network.layer3, network.layer4])
         self.block_channels = tuple(CHANNELS[config.backbone] // share for share in _SHARES)

@@ -122,7 +122,7 @@ def test_without_dynamic_label_and_contrast_there_are_no_maps(tmp_path):
     {"network": replace(NETWORK, localization="positions"), "schedule": "steps"},
     {"network": replace(NETWORK, pooled=1, grid=1), "most_dots": None},
     {"contrast": ContrastConfig(channels=8, features="last", interpolate=False, detach_anchors=False)},
-    {"selection": SelectionConfig(first_epoch=2)},
+    {"selection": SelectionConfig(first_epoch=2, constant_statistics=False)},
     {"selection": SelectionConfig(scope="batch"), "contrast": ContrastConfig(channels=8, scope="batch", mean=True)},
     {"refine_above": 0.0, "deep_supervision": True, "network": replace(NETWORK, mask_levels=2)},
 ])

@@ -20,6 +20,7 @@ class SelectionConfig:
     """How class activation maps become the dynamic label (Wang et al. 2024, sec. 2.2)."""
 
     kind: str = "grad-cam"  # or "layer-cam"; the article gives no formula (ours)
+    constant_statistics: bool = True  # of batch norms, where gradients make maps; else they have mean 0 there (ours)
     score: str = "occupied"  # what maps explain: predicted dots where there are dots, or everywhere: "all" (ours)
     blocks: tuple[int, ...] = (0, 1, 2, 3)  # encoder blocks to choose from, 0 for C2; one makes the choice fixed
     theta: float = 0.8  # eq. 3

@@ -79,7 +79,7 @@ def donuseg_loss(preprocessing, config, log, pseudo):
         found = network(
             images.to(memory_format=torch.channels_last), learn=True,
             scored=scored(target, config) if dynamic else None,
-            blocks=config.selection.blocks, kind=config.selection.kind,
+            blocks=config.selection.blocks, kind=config.selection.kind, constant=config.selection.constant_statistics,
         )
         parts = {
             "detection": fcos_loss(found.boxes, batch["boxes"], config.detection).total,

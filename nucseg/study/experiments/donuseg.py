@@ -73,6 +73,7 @@ def _choices(config):
     for name, changes in (
         ("balanced alpha", {"balanced": True}), ("alpha where both are defined", {"defined_in_both": True}),
         ("blocks that find a tenth of the disks", {"least_recall": 0.1}), ("LayerCAM", {"kind": "layer-cam"}),
+        ("gradients through batch statistics", {"constant_statistics": False}),
         ("score of all cells", {"score": "all"}), ("one block for a batch", {"scope": "batch"}),
         ("theta 0.6", {"theta": 0.6}), ("theta 0.9", {"theta": 0.9}), ("after 5 epochs", {"first_epoch": 6}),
     ):
