@@ -13,11 +13,12 @@ from nucseg.methods.baselines import CNN3, DIST, DeepLabV3, FullySupervised, Mas
 from nucseg.methods.canonical_shape import CanonicalShape
 from nucseg.methods.donuseg import DoNuSeg
 from nucseg.methods.partial_points import PartialPoints
+from nucseg.methods.sia_wsss import SIAWSSS
 from nucseg.methods.split_and_expand import SplitAndExpand
 
 _ALL = (
     PartialPoints, FullySupervised, CNN3, DIST, MaskGA, SplitAndExpand, CanonicalShape, DeepLabV3, MaskRCNN,
-    DoNuSeg,
+    DoNuSeg, SIAWSSS,
 )
 #: Methods by the name that ``method.json`` holds.
 METHODS = {method.__name__: method for method in _ALL}

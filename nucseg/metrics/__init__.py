@@ -17,6 +17,7 @@ from nucseg.metrics.f1 import (
     match_counts_greedy,
 )
 from nucseg.metrics.jaccard import aji, aji_plus, aji_release
+from nucseg.metrics.localization import LocalizationScores, localization_scores
 from nucseg.metrics.object_dice import object_dice, object_dice_half, object_dice_half_both
 from nucseg.metrics.panoptic import PanopticQuality, panoptic_quality, sq_matched
 from nucseg.metrics.pixels import PixelScores, SmoothedScores, pixel_scores, pixel_scores_smoothed
@@ -30,11 +31,11 @@ from nucseg.metrics.small_cells import (
 )
 
 __all__ = [
-    "SMALL_AREA", "TEN_THRESHOLDS", "ContingencyTable", "DetectionScores", "Interval", "MatchCounts",
-    "PairedTest", "PanopticQuality", "PixelScores", "SemanticScores", "SmoothedScores",
-    "UnitMean", "aji", "aji_plus", "aji_release", "as_table", "bootstrap_interval", "detection_scores",
-    "detection_scores_greedy", "f1_at_iou", "f1_of_masks", "holm", "match_counts", "match_counts_greedy",
-    "mean_over_units", "object_dice", "object_dice_half", "object_dice_half_both",
-    "paired_t_test", "panoptic_quality", "pixel_scores", "pixel_scores_smoothed", "semantic_scores",
-    "small_cells", "small_cells_gt_driven", "small_cells_pair_driven", "sq_matched",
+    "SMALL_AREA", "TEN_THRESHOLDS", "ContingencyTable", "DetectionScores", "Interval", "LocalizationScores",
+    "MatchCounts", "PairedTest", "PanopticQuality", "PixelScores", "SemanticScores", "SmoothedScores", "UnitMean",
+    "aji", "aji_plus", "aji_release", "as_table", "bootstrap_interval", "detection_scores", "detection_scores_greedy",
+    "f1_at_iou", "f1_of_masks", "holm", "localization_scores", "match_counts", "match_counts_greedy",
+    "mean_over_units", "object_dice", "object_dice_half", "object_dice_half_both", "paired_t_test",
+    "panoptic_quality", "pixel_scores", "pixel_scores_smoothed", "semantic_scores", "small_cells",
+    "small_cells_gt_driven", "small_cells_pair_driven", "sq_matched",
 ]

@@ -18,14 +18,18 @@ from nucseg.models.fcos import (
 from nucseg.models.implicit_shape import ImplicitShape, ShapeFamily
 from nucseg.models.joints import Add, Scale
 from nucseg.models.maskga import MaskGAAttention, MaskGANet, MaskGASegmentation
+from nucseg.models.sia_wsss import SIANet, SIAOutput
+from nucseg.models.tissue_vit import SMALL_VIT, TissueViT, TissueViTConfig
+from nucseg.models.token_graph import TokenGraph, TokenGraphConfig, neighbor_messages
 from nucseg.models.two_heads import TwoHeadMaskGA, TwoHeadMaskGANet, TwoHeadUNet
 from nucseg.models.unet import MIN_SIZE, ResNet34UNet
 
 __all__ = [
-    "MARGIN", "MIN_SIZE", "OFFSET", "PATCH", "SMALLEST", "STEP", "Add", "AffineEncoder", "CNN3Network",
+    "MARGIN", "MIN_SIZE", "OFFSET", "PATCH", "SMALLEST", "SMALL_VIT", "STEP", "Add", "AffineEncoder", "CNN3Network",
     "CanonicalShapeNet", "DenseBoxes", "Detections", "DistUNet", "EncoderConfig", "FCOSConfig", "FCOSHead",
     "ImplicitShape", "MaskGAAttention", "MaskGANet", "MaskGASegmentation", "NucleusFPN", "OccupancyHead",
-    "PositionHead", "Pyramid", "ResNet34UNet", "Scale", "SegmentationHead", "ShapeFamily", "Transforms",
-    "TwoHeadMaskGA", "TwoHeadMaskGANet", "TwoHeadUNet", "decode_boxes", "level_locations", "localization_head",
+    "PositionHead", "Pyramid", "ResNet34UNet", "SIANet", "SIAOutput", "Scale", "SegmentationHead", "ShapeFamily",
+    "TissueViT", "TissueViTConfig", "TokenGraph", "TokenGraphConfig", "Transforms", "TwoHeadMaskGA",
+    "TwoHeadMaskGANet", "TwoHeadUNet", "decode_boxes", "level_locations", "localization_head", "neighbor_messages",
     "suppress",
 ]

@@ -17,6 +17,7 @@ from nucseg.supervision.points import box_centers, centroids, sample_points
 from nucseg.supervision.quality import LabelQuality, label_quality
 from nucseg.supervision.self_training import confident_background, merge_points
 from nucseg.supervision.superpixels import dot_edge_labels, segments_for, superpixel_labels
+from nucseg.supervision.tissue_regions import slic_regions, white_background
 from nucseg.supervision.voronoi import voronoi_cells, voronoi_edges, voronoi_labels
 
 __all__ = [
@@ -24,5 +25,6 @@ __all__ = [
     "chessboard_distance", "cluster_labels", "cluster_roles", "confident_background", "corrected_labels",
     "disk_labels", "dot_edge_labels", "extended_gaussian_mask", "gaussian_weights", "label_boxes", "label_errors",
     "label_quality", "merge_points", "nearest_points", "pseudo_boxes", "refine_roles", "sample_points",
-    "segments_for", "superpixel_labels", "voronoi_cells", "voronoi_edges", "voronoi_labels",
+    "segments_for", "slic_regions", "superpixel_labels", "voronoi_cells", "voronoi_edges", "voronoi_labels",
+    "white_background",
 ]
