@@ -84,6 +84,7 @@ from nucseg import viz
 from nucseg.data import available, load_dataset
 from nucseg.engine import fabric
 from nucseg.explain import class_activation_map
+from nucseg.explain.batch_norm import constant_statistics, with_constant_batch_norm
 from nucseg.methods import DoNuSeg, DoNuSegConfig
 from nucseg.methods.donuseg import ContrastConfig, SelectionConfig
 from nucseg.methods.donuseg.prediction import instances
@@ -91,6 +92,7 @@ from nucseg.models import FCOSConfig
 from nucseg.models.detections import STRIDES
 from nucseg.study import donuseg_curves as curves
 from nucseg.study import donuseg_figures as study
+from nucseg.study import donuseg_maps as maps
 from nucseg.study import live
 from nucseg.study.chapter import glue, settings
 from nucseg.study.measures.common import segmentation_metrics
@@ -327,12 +329,50 @@ glue("do-candidates", curves.show_candidates(found))
 # agreement $\alpha$ with the initial label. Training as published. {glue:text}`do-where`.
 # ```
 #
-# These are maps of the trained network, with the running means of its batch normalization. In training, each batch is
-# normalized by itself, and the same weights can give other maps and choose other blocks; what training saw is in
-# [the log](fig-do-log) below.
-#
 # The maximum of a map is one place. Since it is set to 1, a single bright place can push all others below 0.8: then the label
 # says "nucleus" at one nucleus, and "background" at most of the others.
+#
+# (do-statistics)=
+# ### A batch norm hides the mean
+#
+# These maps come from the trained network, whose batch norms use running statistics. In training they use the statistics of the batch,
+# which depend on the activations, and that changes gradients: adding the same number to a channel everywhere changes nothing behind a
+# batch norm, so the gradient in front of it has mean 0 over the batch. The mean gradient, of all things, is the weight $w_k$ of
+# Grad-CAM. What all images of a batch have in common is gone from it, and what sets them apart is left:
+#
+# ```{admonition} Predict, then run
+# :class: tip
+# A batch norm, then a relu, then the sum as a score. What is the mean of the gradient if the statistics count as functions of the
+# values, as automatic differentiation has it? What if they count as constants?
+# ```
+
+# %%
+layer = with_constant_batch_norm(torch.nn.BatchNorm2d(1))
+values = torch.linspace(-2, 3, 64).reshape(1, 1, 8, 8).requires_grad_()
+score = layer(values).relu().sum()
+for constant in (False, True):
+    with constant_statistics(constant):
+        (slopes,) = torch.autograd.grad(score, values, retain_graph=True)
+    print(f"statistics {'are constants' if constant else 'depend on values'}: mean gradient {slopes.mean():.4f}")
+
+# %% [markdown]
+# So where gradients make maps, we let statistics count as constants (`selection.constant_statistics`); gradients of the losses stay
+# as they are. The same weights, the same batches of training patches, three kinds of passes; how much of the disks of $M$ each block's
+# label calls nucleus, and the $\alpha$ of the best:
+
+# %%
+passes = maps.maps_by_statistics(published_way, dots, batches=6, seed=seed)
+passes.rename_axis("maps in").style.format(precision=3)
+
+# %% tags=["hide-input", "remove-output"]
+constant_pass, through_pass = passes.iloc[1], passes.iloc[2]
+fewer = [block for block in passes.columns[:3] if through_pass[block] < constant_pass[block]]
+glue("do-passes-say", f"Through the statistics of the batch, {len(fewer)} of the first three blocks find less of the disks here, and "
+     f"alpha is {through_pass.alpha:.3f} instead of {constant_pass.alpha:.3f}")
+
+# %% [markdown]
+# {glue:text}`do-passes-say`. The last block is the same in both, since no batch norm comes after it. The article does not say how its
+# gradients are taken; with an encoder whose batch norms are frozen, the question does not arise.
 #
 # (do-trap)=
 # ## Choosing a map, and a trap
@@ -673,7 +713,7 @@ None if units_compared.empty else units_compared.rename_axis("means over patches
 #   - `network`, `most_dots`
 # * - activation maps
 #   - the word CAM, and a reference {cite:p}`selvaraju2017`
-#   - Grad-CAM of the counts at dots, scaled to [0, 1]
+#   - Grad-CAM of the counts at dots, batch statistics as constants, scaled to [0, 1]
 #   - `selection`
 # * - ignored pixels in eq. 4
 #   - nothing
