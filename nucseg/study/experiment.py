@@ -41,7 +41,8 @@ class Row:
         The annotation used (``"all dots"``, ``"10 % dots"``, ``"masks"``).
     measure : callable
         ``measure(dataset, row) -> iterable of (image id, {metric: value})``; yields as it goes, so that progress
-        can be shown. A generator may return a dict of notes (learning curves, say), which the record keeps.
+        can be shown. A generator may return a dict of notes (learning curves, say), which the record keeps; among
+        them, ``pooled_metrics`` holds metrics of all images together.
     settings : mapping
         Everything the result depends on besides the code, JSON values only.
     seed : int
@@ -173,12 +174,22 @@ def run_row(slug, row, profile="full", *, images=None, root=None, force=False):
         metrics, notes = _run(row, dataset)
     if set(metrics) != set(dataset.ids):
         raise DataError(f"{row.key}: measured {len(metrics)} images of {len(dataset)}")
-    details = {"device": notes.pop("device", "cpu"), "versions": versions(), **({"notes": notes} if notes else {})}
+    write_record(path, {**identity, **cost, **_details(notes), "metrics": metrics})
+    return read_record(path)
+
+
+def _details(notes):
+    """Return what a record says beside the metrics of images, from the notes of the measurement."""
+    rest = {name: value for name, value in notes.items() if name not in ("device", "pooled_metrics")}
+    details = {"device": notes.get("device", "cpu"), "versions": versions()}
+    if "pooled_metrics" in notes:
+        details["pooled_metrics"] = notes["pooled_metrics"]
+    if rest:
+        details["notes"] = rest
     if "training" in notes:
         # Of all stages, also where another row or an interrupted call trained them; ``seconds`` is this call's.
         details["training_seconds"] = round(sum(stage["seconds"] for stage in notes["training"].values()), 1)
-    write_record(path, {**identity, **cost, **details, "metrics": metrics})
-    return read_record(path)
+    return details
 
 
 def _run(row, dataset):

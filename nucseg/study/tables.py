@@ -20,6 +20,8 @@ RUN_COLUMNS = (
     "value",
     "record",
 )
+#: What stands for an image where a metric is one of all images together.
+ALL_IMAGES = "all images"
 PAPER_COLUMNS = ("paper", "experiment", "row", "dataset", "metric", "value", "spread", "table")
 
 
@@ -34,12 +36,14 @@ def tidy(records):
     Returns
     -------
     pandas.DataFrame
-        Columns RUN_COLUMNS, one line per image and metric, sorted by record, image and metric.
+        Columns RUN_COLUMNS, one line per image and metric, sorted by record, image and metric. Metrics of all images
+        together have one line, whose image is ALL_IMAGES.
     """
     lines = []
     for name, record in sorted(records.items()):
         known = {column: record.get(column) for column in RUN_COLUMNS[:7]}
-        for image, metrics in sorted(record["metrics"].items()):
+        pooled = {ALL_IMAGES: record["pooled_metrics"]} if "pooled_metrics" in record else {}
+        for image, metrics in sorted({**record["metrics"], **pooled}.items()):
             for metric, value in sorted(metrics.items()):
                 lines.append({**known, "image": image, "metric": metric, "value": value, "record": name})
     return pd.DataFrame(lines, columns=RUN_COLUMNS).astype({"value": float})

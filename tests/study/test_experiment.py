@@ -135,6 +135,21 @@ def test_tidy_table_and_summary_by_hand(study):
     assert np.isnan(result.loc["nothing", "mean"]) and result.loc["nothing", "undefined"] == 3
 
 
+def test_metrics_of_all_images_together_have_one_line(study):
+    def pooling(dataset, row):
+        yield from mean_grey(dataset, row)
+        return {"pooled_metrics": {"share": 0.25}}
+
+    row = Row("grays", "pooled", "three", "train", "none", pooling, {"power": 1})
+    record = run_row("ch", row)
+    assert record["pooled_metrics"] == {"share": 0.25} and "notes" not in record
+    table = tables.collect("ch")
+    assert len(table) == 3 * 2 + 1
+    assert table[table.metric.eq("share")][["image", "value"]].values.tolist() == [[tables.ALL_IMAGES, 0.25]]
+    result = tables.summary(table).set_index("metric")
+    assert (result.loc["share", "mean"], result.loc["share", "images"], result.loc["mean", "images"]) == (0.25, 1, 3)
+
+
 def test_beside_published_judges_by_the_stated_tolerance(study):
     import pandas as pd
 
