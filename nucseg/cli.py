@@ -97,18 +97,24 @@ def _experiment_run(arguments):
 
 
 def _add_predict(groups):
-    text = "find the nuclei of image files with a saved method"
+    text = "find the nuclei, or the tissue classes, of image files with a saved method"
     command = groups.add_parser("predict", help=text, description=text)
     command.add_argument("method", help="folder that a method's save() wrote")
     command.add_argument("images", nargs="+", metavar="image", help="image files")
-    command.add_argument("--to", metavar="FOLDER", default=".", help="receives NAME.labels.tif (default: here)")
+    receives = "receives NAME.labels.tif, or NAME.classes.png of tissue (default: here)"
+    command.add_argument("--to", metavar="FOLDER", default=".", help=receives)
     command.set_defaults(run=_predict)
 
 
 def _predict(arguments):
-    from nucseg.methods.saved import load_method, predict_files
+    from nucseg.methods.saved import load_method, predict_class_files, predict_files, predicts_classes
 
-    for path, count in predict_files(load_method(arguments.method), arguments.images, arguments.to):
+    method = load_method(arguments.method)
+    if predicts_classes(method):
+        for path, shares in predict_class_files(method, arguments.images, arguments.to):
+            print(f"{path}: {', '.join(f'{share:.1%} {name}' for name, share in shares.items())}", flush=True)
+        return
+    for path, count in predict_files(method, arguments.images, arguments.to):
         print(f"{path}: {count} nuclei", flush=True)
 
 

@@ -1,5 +1,6 @@
 """Figures: one palette and style, overlays of label maps, panels, pictures of what was found and missed."""
 
+from nucseg.viz.classes import class_colors
 from nucseg.viz.flow import show_flow
 from nucseg.viz.matches import show_detections, show_matches
 from nucseg.viz.overlays import (
@@ -18,6 +19,7 @@ __all__ = [
     "CYCLE",
     "PAGE_WIDTH",
     "PALETTE",
+    "class_colors",
     "crop",
     "crop_points",
     "fill",

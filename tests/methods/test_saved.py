@@ -9,7 +9,7 @@ from PIL import Image
 from nucseg import cli
 from nucseg.data.reading import read_labels
 from nucseg.errors import DataError
-from nucseg.methods import Method, Preprocessing, saved
+from nucseg.methods import SIAWSSS, Method, Preprocessing, SIAWSSSConfig, saved
 from nucseg.methods.base import Method as BaseMethod
 from nucseg.postprocess import components
 
@@ -107,3 +107,45 @@ def test_every_method_of_the_library_is_known_by_its_name():
     public = [getattr(place, name) for place in (nucseg.methods, baselines) for name in place.__all__]
     methods = {m.__name__: m for m in public if isinstance(m, type) and issubclass(m, Method) and m is not Method}
     assert methods == saved.METHODS
+
+
+class Darkness(SIAWSSS):
+    """The darkest pixels are of the first class, the lightest are background."""
+
+    def predict(self, image):
+        return np.digitize(image.mean(axis=2), (100, 190)).astype(np.int32)
+
+    def build_networks(self, names):
+        return {}
+
+    def require_fitted(self):
+        pass
+
+
+def darkness(monkeypatch, folder, background):
+    monkeypatch.setitem(saved.METHODS, "Darkness", Darkness)
+    classes = ("tumor", "stroma") if background else ("tumor", "stroma", "lymphocytes")
+    method = Darkness(SIAWSSSConfig(classes=classes, background=background))
+    method.preprocessing = Preprocessing(None, (0.5,) * 3, (0.2,) * 3)
+    method.save(folder)
+    return str(folder)
+
+
+@pytest.mark.parametrize("background, last", [("white", "background"), (None, "lymphocytes")])
+def test_command_writes_class_maps_of_a_method_for_tissue(pictures, tmp_path, capsys, monkeypatch, background, last):
+    folder = darkness(monkeypatch, tmp_path / "method", background)
+    assert cli.main(["predict", folder, *pictures, "--to", str(tmp_path / "maps")]) == 0
+    spots, blank = capsys.readouterr().out.splitlines()
+    assert spots.endswith(f"spots.classes.png: 8.8% tumor, 0.0% stroma, 91.2% {last}")  # 175 of 2000 pixels
+    assert blank.endswith(f"0.0% tumor, 0.0% stroma, 100.0% {last}") and "nuclei" not in spots + blank
+    with Image.open(tmp_path / "maps" / "spots.classes.png") as picture:
+        assert picture.mode == "P" and picture.size == (50, 40)
+        assert np.bincount(np.asarray(picture).ravel()).tolist() == [175, 0, 1825]
+        assert picture.convert("RGB").getpixel((5, 5)) == (0, 114, 178)
+        assert picture.convert("RGB").getpixel((0, 0)) == ((255,) * 3 if background else (0, 158, 115))
+    assert not list((tmp_path / "maps").glob("*.tif"))
+
+
+def test_class_maps_need_a_method_for_tissue(folder, pictures, tmp_path):
+    with pytest.raises(DataError, match="Dark finds nuclei"):
+        list(saved.predict_class_files(saved.load_method(folder), pictures, tmp_path))
