@@ -122,8 +122,7 @@ def agreement(candidate, initial, balanced=False, defined_in_both=False):
 def select(cams, initial, theta=0.8, balanced=False, defined_in_both=False, least_recall=0.0, scope="image"):
     """Return, image by image, the block whose map agrees best with the initial label, and the label it gives.
 
-    Dynamic CAM selection of Wang et al. (2024, sec. 2.2). Of equal blocks, the first is taken. A map that is 0
-    everywhere is no candidate, although it would agree with all background of M.
+    Of equal blocks, the first is taken; a map that is 0 everywhere is no candidate (Wang et al. 2024, sec. 2.2).
 
     Parameters
     ----------
@@ -131,16 +130,12 @@ def select(cams, initial, theta=0.8, balanced=False, defined_in_both=False, leas
         Class activation maps in [0, 1], as from :func:`nucseg.explain.block_cams`; one block makes its choice fixed.
     initial : torch.Tensor, shape (B, H, W), signed integer
         M: 1 nucleus, 0 background, -1 ignored.
-    theta : float
-        See :func:`binarize`.
-    balanced, defined_in_both : bool
-        See :func:`agreement`.
+    theta, balanced, defined_in_both
+        See :func:`binarize` and :func:`agreement`.
     least_recall : float
-        A block is no candidate, either, if less than this share of the nucleus pixels of M is nucleus in its map;
-        0 to 1. Of no effect in an image without such pixels.
+        Least share of the nucleus pixels of M, if there are any, that a candidate calls nucleus; 0 to 1.
     scope : {"image", "batch"}
-        Whether each image has a block of its own, or all images that of the largest mean alpha, where a block that is
-        no candidate counts as 0.
+        Whether each image has its own block, or all that of the largest mean alpha (0 where it is no candidate).
 
     Returns
     -------
@@ -149,11 +144,9 @@ def select(cams, initial, theta=0.8, balanced=False, defined_in_both=False, leas
 
     Raises
     ------
-    DataError
-        Shapes that do not belong together, no blocks, maps that are not float, labels that are not signed integers, a
-        `theta` outside 0.5 to below 1, or a `least_recall` outside 0 to 1.
-    UnknownNameError
-        Another scope.
+    DataError, UnknownNameError
+        Shapes that do not belong together, no blocks, maps that are not float, labels that are not signed integers,
+        or a `theta`, `least_recall` or `scope` out of range.
 
     Examples
     --------
