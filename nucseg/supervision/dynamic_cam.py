@@ -150,8 +150,7 @@ def select(cams, initial, theta=0.8, balanced=False, defined_in_both=False, leas
 
     Examples
     --------
-    >>> cams = torch.tensor([[[[0.0, 0.0, 0.0]], [[1.0, 0.1, 0.5]]]])
-    >>> chosen = select(cams, torch.tensor([[[1, 0, 0]]]))
+    >>> chosen = select(torch.tensor([[[[0.0, 0.0, 0.0]], [[1.0, 0.1, 0.5]]]]), torch.tensor([[[1, 0, 0]]]))
     >>> chosen.block.item(), round(chosen.alpha.item(), 4), chosen.label.tolist()
     (1, 0.6667, [[[1, 0, -1]]])
     """
