@@ -46,6 +46,8 @@
 # - The initial label is right where it speaks, and {glue:text}`do-empty:.0%` of what it says is "background" ([two labels](do-labels)).
 # - So the article's score of agreement gives {glue:text}`do-empty:.2f` to a label without a single nucleus
 #   ([the trap](do-trap)). {glue:text}`do-trap-say`.
+# - In training, a batch norm leaves a gradient no mean, and Grad-CAM weights channels by mean gradients
+#   ([statistics](do-statistics)).
 # - A box of a nucleus is learned at {glue:text}`do-few:.0f` or at {glue:text}`do-many:.0f` places, depending on three numbers that the
 #   article does not print ([boxes](do-boxes)).
 # - Equation 7 looks quadratic in the number of pixels and is linear ([contrast](do-contrast)).
