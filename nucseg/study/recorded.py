@@ -121,4 +121,4 @@ def _text(metric, value, spread):
     if math.isnan(value):
         return ""
     digits = 2 if metric.endswith("_d") else 4
-    return f"{value:.{digits}f}" + ("" if math.isnan(spread) else f" ± {spread:.{digits}f}")
+    return f"{value:.{digits}f}" + ("" if math.isnan(spread) else f" ±\N{NO-BREAK SPACE}{spread:.{digits}f}")

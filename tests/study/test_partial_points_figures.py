@@ -48,7 +48,7 @@ def test_recorded_rows_are_means_over_images_then_seeds(results):
               for (seed, image), value in {(0, "a"): 0.2, (0, "b"): 0.4, (1, "a"): 0.5, (1, "b"): 0.7}.items()))
     line = shown.side_by_side(TABLE_1, shown.DETECTION).loc["Multi-Organ", "GM", "ours"]
     # Seeds have means 0.3 and 0.6: mean 0.45, standard deviation 0.3 / sqrt(2).
-    assert line["F1"] == "0.4500 ± 0.2121"
+    assert line["F1"] == "0.4500 ±\N{NO-BREAK SPACE}0.2121"
     assert line["P"] == "" and line["seeds"] == "2"
 
 
