@@ -3,7 +3,7 @@
 # # DoNuSeg
 #
 # *Paper:* {cite:t}`wang2024` · *Supervision:* a dot on every nucleus · *Card:* synthetic H&E live (quick); CoNSeP, TNBC and
-# MoNuSeg in the study; about four minutes on two CPU cores (quick), the published settings need a GPU (full); functions used:
+# MoNuSeg in the study; about three minutes on two CPU cores (quick), the published settings need a GPU (full); functions used:
 # `nucseg.methods.DoNuSeg`, `nucseg.supervision`, `nucseg.explain`, `nucseg.losses`, `nucseg.postprocess.assemble`.
 #
 # A label made of dots is a guess, and a network that learns from a guess learns its errors. Could the network mend its own label
