@@ -668,7 +668,7 @@ glue("do-recorded-say", "In these records: " + "; ".join(said) if said else "The
 # ```
 #
 # {glue:text}`do-recorded-say`. Precision is what the article promises: the label that the network makes gets better while it learns. Recall is
-# what the score does not ask for: of the nucleus pixels that the label does not ignore, all others are called "background", and the mask
+# what the article's score does not ask for: of the nucleus pixels that the label does not ignore, all others are called "background", and the mask
 # learns that, too.
 #
 # Figure 5 of the article finds its results "almost unaffected" by $r$ and $d$, in curves without numbers. Ours, with 2 to 8 px and 12 to 30 px:

@@ -16,7 +16,7 @@ from nucseg.methods.donuseg import DoNuSeg
 from nucseg.methods.partial_points import PartialPoints
 from nucseg.methods.sia_wsss import SIAWSSS
 from nucseg.methods.split_and_expand import SplitAndExpand
-from nucseg.viz.style import CYCLE, rgb
+from nucseg.viz.classes import class_palette
 
 _ALL = (
     PartialPoints, FullySupervised, CNN3, DIST, MaskGA, SplitAndExpand, CanonicalShape, DeepLabV3, MaskRCNN,
@@ -116,17 +116,18 @@ def predict_class_files(method, images, folder):
     Raises
     ------
     DataError
-        A method for nuclei, two images of the same name, or one that cannot be read; maps written so far stay.
+        A method for nuclei or of more classes than there are colors, two images of the same name, or one that cannot be
+        read; maps written so far stay.
     NucsegError
         A map cannot be written; names it.
     """
     if not predicts_classes(method):
         raise DataError(f"{type(method).__name__} finds nuclei, not tissue classes")
     names = [*method.config.classes, *(["background"] if method.config.background is not None else [])]
-    colors = [rgb(CYCLE[index % len(CYCLE)]) for index in range(len(method.config.classes))] + [rgb("white")]
+    palette = class_palette(len(method.config.classes))
     for target, labels in _predictions(method, images, folder, ".classes.png"):
         picture = Image.fromarray(labels.astype(np.uint8)).convert("L")
-        picture.putpalette(np.concatenate(colors).tolist())  # the values stay those of the map
+        picture.putpalette(palette.ravel().tolist())  # the values stay those of the map
         with atomic_path(target) as temporary:
             picture.save(temporary, format="PNG")
         counts = np.bincount(labels.ravel(), minlength=len(names))

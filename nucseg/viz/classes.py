@@ -6,6 +6,28 @@ from nucseg.errors import DataError
 from nucseg.viz.style import CYCLE, rgb
 
 
+def class_palette(classes):
+    """Return the color of each class and, behind them, white.
+
+    Parameters
+    ----------
+    classes : int
+        Number of classes, 1 to 7: each has its color of the book's cycle.
+
+    Returns
+    -------
+    numpy.ndarray, shape (classes + 1, 3), uint8
+
+    Raises
+    ------
+    DataError
+        More classes than colors, or none.
+    """
+    if not 1 <= classes <= len(CYCLE):
+        raise DataError(f"class map: there are colors for 1 to {len(CYCLE)} classes, not for {classes}")
+    return np.concatenate([[rgb(color) for color in CYCLE[:classes]], [rgb("white")]]).astype(np.uint8)
+
+
 def class_colors(labels, classes=4):
     """Return a picture of a class map.
 
@@ -33,7 +55,4 @@ def class_colors(labels, classes=4):
     labels = np.asarray(labels)
     if labels.ndim != 2 or labels.size == 0 or labels.dtype.kind not in "ui":
         raise DataError(f"class map: expected integers (H, W), got {labels.dtype} {labels.shape}")
-    if not 1 <= classes <= len(CYCLE):
-        raise DataError(f"class map: there are colors for 1 to {len(CYCLE)} classes, not for {classes}")
-    colors = np.concatenate([[rgb(color) for color in CYCLE[:classes]], [rgb("white")]])
-    return colors[np.where((labels >= 0) & (labels < classes), labels, classes)].astype(np.uint8)
+    return class_palette(classes)[np.where((labels >= 0) & (labels < classes), labels, classes)]
