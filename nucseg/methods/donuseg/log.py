@@ -75,25 +75,3 @@ def _line(number, row):
     if "recall" not in line:  # no truth is known
         line.pop("precision", None)
     return line
-
-
-class Logged(nn.Module):
-    """A network, its log and its pseudo boxes as one module, so that all are in one checkpoint.
-
-    Parameters
-    ----------
-    network : torch.nn.Module
-        Called as it is.
-    epochs : int
-        Of the log.
-    pseudo : nucseg.methods.donuseg.pseudo_boxes.PseudoBoxes
-        Boxes of the training dots.
-    """
-
-    def __init__(self, network, epochs, pseudo):
-        super().__init__()
-        self.network, self.log, self.pseudo = network, SelectionLog(epochs), pseudo
-
-    def forward(self, *args, **options):
-        """Return what the network returns."""
-        return self.network(*args, **options)

@@ -11,9 +11,10 @@ from nucseg.engine import Scheduled, clip_gradients, fit, warm_up_rates
 from nucseg.engine import fabric as default_fabric
 from nucseg.errors import DataError
 from nucseg.methods.base import Method
+from nucseg.methods.checkpointed import Checkpointed
 from nucseg.methods.donuseg.config import DoNuSegConfig
 from nucseg.methods.donuseg.explanation import explain
-from nucseg.methods.donuseg.log import Logged
+from nucseg.methods.donuseg.log import SelectionLog
 from nucseg.methods.donuseg.prediction import instances, stitch
 from nucseg.methods.donuseg.pseudo_boxes import PseudoBoxes
 from nucseg.methods.donuseg.training import donuseg_loss
@@ -116,7 +117,8 @@ class DoNuSeg(Method):
         windows = cut_windows(images, truth, config, runner.device)
         never = config.refine_above is None  # no score is above 1
         pseudo = PseudoBoxes(windows.sides, 1.0 if never else config.refine_above, config.box_sides)
-        network = Logged(seeded(self.untrained, config.seed, NAME), config.epochs, pseudo)
+        network = seeded(self.untrained, config.seed, NAME)
+        network = Checkpointed(network, log=SelectionLog(config.epochs), pseudo=pseudo)
         settings = plain({
             **asdict(config), "start": weights_fingerprint(network), "preprocessing": self.preprocessing.to_dict(),
             "targets": images.fingerprint(), "validation": held_out.fingerprint(), "watched": sorted(truth),

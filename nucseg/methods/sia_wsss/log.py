@@ -38,23 +38,3 @@ class TrainingLog(nn.Module):
             {"epoch": number, **{name: total / count for name, total, count in zip(COLUMNS, *row) if count}}
             for number, row in enumerate(zip(self.sums.tolist(), self.counts.tolist()), start=1) if any(row[1])
         ]
-
-
-class Logged(nn.Module):
-    """A network and its log as one module, so that both are in one checkpoint.
-
-    Parameters
-    ----------
-    network : torch.nn.Module
-        Called as it is.
-    epochs : int
-        Of the log.
-    """
-
-    def __init__(self, network, epochs):
-        super().__init__()
-        self.network, self.log = network, TrainingLog(epochs)
-
-    def forward(self, *args, **options):
-        """Return what the network returns."""
-        return self.network(*args, **options)

@@ -10,10 +10,11 @@ from nucseg.engine import fabric as default_fabric
 from nucseg.engine import fit, load_weights
 from nucseg.errors import DataError
 from nucseg.methods.base import Method
+from nucseg.methods.checkpointed import Checkpointed
 from nucseg.methods.preprocessing import Preprocessing
 from nucseg.methods.sia_wsss.config import SIAWSSSConfig
 from nucseg.methods.sia_wsss.explanation import explain
-from nucseg.methods.sia_wsss.log import Logged
+from nucseg.methods.sia_wsss.log import TrainingLog
 from nucseg.methods.sia_wsss.patches import TaggedBatches, hold_patches, tag_vector
 from nucseg.methods.sia_wsss.prediction import look, output_maps, predicted_classes, semantic_map
 from nucseg.methods.sia_wsss.rates import FactoredRates, optimizer_of, polynomial_rates
@@ -92,7 +93,7 @@ class SIAWSSS(Method):
         patches = hold_patches(images, config.classes, config, runner.device)
         imagenet = config.vit.weights == "imagenet"
         self.preprocessing = IMAGENET if imagenet else Preprocessing.learn(images.samples, None)
-        network = Logged(seeded(self._untrained, config.seed, NAME), config.epochs)
+        network = Checkpointed(seeded(self._untrained, config.seed, NAME), log=TrainingLog(config.epochs))
         settings = plain({
             **asdict(config), "start": weights_fingerprint(network), "preprocessing": self.preprocessing.to_dict(),
             "targets": fingerprint(*images.pixels, patches.tags.cpu().numpy()),

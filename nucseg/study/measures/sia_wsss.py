@@ -30,7 +30,6 @@ ORACLE = "oracle"
 ACTIVATED = 0.5
 #: Probability below which the gated output leaves a class out (Han et al. 2022).
 GATE = 0.1
-_LAST: dict = {}
 
 
 def training_folder():
@@ -69,15 +68,9 @@ def _rendered(name, part, text):
 
 def fitted(row, runner):
     """Return the method of a row, trained now or earlier."""
-    data = row.settings.get("data")
-    what = (training_folder(), json.dumps([row.settings["config"], data], sort_keys=True), row.dataset, row.seed)
-    if what not in _LAST:
-        config = replace(config_from_dict(SIAWSSSConfig, row.settings["config"]), seed=row.seed)
-        train, val = (tissue_part(row.dataset, part, data) for part in ("train", "val"))
-        built = SIAWSSS(config).fit(train, val, run_dir=training_folder(), fabric=runner)
-        _LAST.clear()
-        _LAST[what] = built
-    return _LAST[what]
+    config = replace(config_from_dict(SIAWSSSConfig, row.settings["config"]), seed=row.seed)
+    train, val = (tissue_part(row.dataset, part, row.settings.get("data")) for part in ("train", "val"))
+    return SIAWSSS(config).fit(train, val, run_dir=training_folder(), fabric=runner)
 
 
 def best_classes(maps, present):
