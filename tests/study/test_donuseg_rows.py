@@ -9,7 +9,7 @@ import pytest
 from nucseg.methods import DoNuSegConfig
 from nucseg.methods.base import config_from_dict
 from nucseg.metrics import aji, panoptic_quality, pixel_scores
-from nucseg.study.experiments.donuseg import DATASETS, LOSSES, PUBLISHED, ROWS, short
+from nucseg.study.experiments.donuseg import DATASETS, LOSSES, PUBLISHED, ROWS, WEAKSEG, short
 from nucseg.study.measures.donuseg import METHODS, patch_metrics
 
 
@@ -34,6 +34,18 @@ def test_tables_have_the_published_settings_and_five_folds():
     for row in ROWS:
         if row.experiment == "table 2":
             assert config(row) == replace(PUBLISHED, **dict(zip(("dcs_weight", "ccl_weight"), LOSSES[row.row])))
+
+
+def test_short_rows_of_weakseg_change_what_they_say_and_nothing_else():
+    rows = {row.dataset: config(row) for row in ROWS if (row.experiment, row.row) == ("table 1, short", "WeakSeg")}
+    assert set(rows) == set(DATASETS)
+    for own in rows.values():
+        segmenter = replace(own.segmenter, **{name: getattr(WEAKSEG.segmenter, name) for name in (
+            "epochs", "crf_epochs", "validate_every", "stain")})
+        assert own.segmenter.crf_epochs > 0
+        assert own.normalization is None
+        assert replace(own, segmenter=segmenter, normalization=WEAKSEG.normalization,
+                       patches_per_side=WEAKSEG.patches_per_side) == WEAKSEG
 
 
 def test_a_choice_changes_one_group_of_settings():

@@ -4,12 +4,14 @@ Every network starts from random weights (``weights=None``); the article does no
 Supervision: dots at the centroids of nuclei. Five folds of images, three parts for training, one for validation, one
 for test; rows of one name and different folds are one row of the table. Rows called "short" have a ResNet-18, 64
 channels, towers of two convolutions, the contrast at stride 4, fewer windows of an image and, but for TNBC, fewer
-epochs; records hold what they cost. The published settings have not been timed. Trainings are kept in
-``runs/donuseg/training``. Command: ``nucseg experiment run donuseg --row TEXT``.
+epochs; "WeakSeg" has fewer epochs and patches there, raw colors and stain jitter. Records hold what they cost. The
+published settings have not been timed. Trainings are kept in ``runs/donuseg/training``. Command:
+``nucseg experiment run donuseg --row TEXT``.
 """
 
 from dataclasses import asdict, replace
 
+from nucseg.engine import StainJitterConfig
 from nucseg.methods import DoNuSegConfig, PartialPointsConfig
 from nucseg.methods.donuseg import ContrastConfig
 from nucseg.methods.stages import plain
@@ -25,6 +27,8 @@ PUBLISHED = DoNuSegConfig(network=FCOSConfig(weights=None))
 WEAKSEG = PartialPointsConfig(detector=None, weights=None)
 #: Of short trainings: step between windows in px, and epochs.
 SHORT = {"monuseg": (340, 20), "consep": (340, 16), "tnbc": (192, 40)}
+#: Of short trainings of WeakSeg: epochs with cross-entropy and with the dense CRF, patches along a side of an image.
+SHORT_WEAKSEG = {"monuseg": (20, 4, 4), "consep": (16, 4, 4), "tnbc": (24, 4, 3)}
 #: Weights of the dynamic label and of the contrast in table 2.
 LOSSES = {"neither": (0.0, 0.0), "L_dcs": (0.5, 0.0), "L_ccl": (0.0, 2.0), "L_dcs + L_ccl": (0.5, 2.0)}
 #: Radii of the initial label in figure 5, px; the article does not print its grid.
@@ -37,6 +41,14 @@ def short(dataset):
     network = replace(PUBLISHED.network, backbone="resnet18", channels=64, mask_channels=32, tower=2)
     return replace(PUBLISHED, network=network, contrast=ContrastConfig(channels=64, interpolate=False), stride=stride,
                    epochs=epochs, validate_every=epochs // 4)
+
+
+def short_weakseg(dataset):
+    """Return the settings of short trainings of WeakSeg on a dataset."""
+    epochs, crf_epochs, patches = SHORT_WEAKSEG[dataset]
+    segmenter = replace(WEAKSEG.segmenter, epochs=epochs, crf_epochs=crf_epochs, validate_every=4,
+                        stain=StainJitterConfig())
+    return replace(WEAKSEG, normalization=None, patches_per_side=patches, segmenter=segmenter)
 
 
 def declare(experiment, row, dataset, config, fold, *, method="DoNuSeg", **settings):
@@ -104,6 +116,7 @@ def _short():
     for dataset in DATASETS:
         config = short(dataset)
         yield declare("table 1, short", "DoNuSeg", dataset, config, fold)
+        yield declare("table 1, short", "WeakSeg", dataset, short_weakseg(dataset), fold, method="WeakSeg")
         for row in LOSSES:
             yield declare("table 2, short", row, dataset, _weighted(config, row), fold)
         for block in range(4):
