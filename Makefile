@@ -35,6 +35,9 @@ $(VENV)/.locked: requirements.lock
 book: env
 	@$(PY) workflow/book.py --profile $(PROFILE) --cores $(CORES)
 
+# Tests run side by side, one core each; more threads would only wait for each other.
+test test-all: export OMP_NUM_THREADS := 1
+
 test: env
 	@$(PY) -m pytest -q -n $(CORES) --dist loadfile
 

@@ -24,11 +24,12 @@ def test_every_committed_record_belongs_to_a_declared_row():
     assert set(RECORDS) <= declared
 
 
-@pytest.mark.parametrize("slug, row", experiment.all_rows(), ids=lambda value: getattr(value, "key", value))
+@pytest.mark.parametrize(
+    "slug, row", [(slug, row) for slug, row in experiment.all_rows() if experiment.record_path(slug, row).is_file()],
+    ids=lambda value: getattr(value, "key", value),
+)
 def test_record_was_made_by_this_code(slug, row):
     path = experiment.record_path(slug, row)
-    if not path.is_file():
-        pytest.skip("not run in full yet")
     record = read_record(path)
     assert {name: record[name] for name in row.describe()} == row.describe(), f"{path.name}: other settings"
     if path.name in stale():
