@@ -4,10 +4,10 @@
 CHAPTERS = places.chapters()
 
 
-# Notebooks run side by side and share the cores, two for each at least: chapters that train networks take longest,
-# and keep both busy.
+# Notebooks run side by side and share the cores: two trainings on a core each are done earlier than one after the
+# other on both.
 def threads_each(wildcards):
-    return max(min(2, workflow.cores), workflow.cores // max(1, len(CHAPTERS)))
+    return max(1, workflow.cores // max(1, len(CHAPTERS)))
 
 
 rule chapters:
