@@ -89,7 +89,8 @@ from nucseg.study.tables import published
 
 # %% tags=["hide-input"]
 chosen = settings(
-    "canonical-shape", profile, dataset=dataset, images=images, patch=patch, grids=grids, backbone=backbone, start=start,
+    "canonical-shape", profile, dataset=dataset, images=images, patch=patch,
+    grids=grids, backbone=backbone, start=start,
     scale=scale, expected=expected, training=training, crops=crops, weights=weights,
 )
 viz.use_style()
@@ -97,8 +98,10 @@ logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
 name = chosen.dataset if chosen.dataset in available() else "synthetic-fluorescence"
 real = name == "bbbc038"
 train, val = training_sets(name)
-test = load_dataset(name, "stage1_test", scheme="stages") if real else load_dataset(name, "test")
-train, val, test = (part[:count] for part, count in zip((train, val, test), chosen.images))
+test = load_dataset(name, "stage1_test",
+    scheme="stages") if real else load_dataset(name, "test")
+train, val, test = (part[:count] for part, count in zip((train, val, test),
+    chosen.images))
 where = f"{'Quick' if profile == 'quick' else 'Full'} run, {'real' if real else 'synthetic'} images"
 glue("cs-where", where)
 
@@ -110,25 +113,33 @@ glue("cs-where", where)
 # %%
 epochs, batch, rate = chosen.training
 encoder = EncoderConfig(
-    backbone=chosen.backbone, weights=chosen.weights, scale=chosen.scale, expected=chosen.expected
+    backbone=chosen.backbone, weights=chosen.weights, scale=chosen.scale,
+    expected=chosen.expected
 )
 config = CanonicalShapeConfig(
-    encoder=encoder, shape=chosen.start, patch=chosen.patch, grid=chosen.grids[0], test_grid=chosen.grids[1],
-    epochs=epochs, batch=batch, learning_rate=rate, crops=chosen.crops, validate_every=min(5, epochs), seed=seed,
+    encoder=encoder, shape=chosen.start, patch=chosen.patch, grid=chosen.grids[0],
+    test_grid=chosen.grids[1],
+    epochs=epochs, batch=batch, learning_rate=rate, crops=chosen.crops,
+    validate_every=min(5, epochs), seed=seed,
 )
 place = ExitStack()
 folder = place.enter_context(live.workplace("canonical-shape", profile))
 methods = {}
 for title, alpha in {"masks": 0.0, "masks and counts": 0.01}.items():
     one = CanonicalShape(replace(config, count_weight=alpha))
-    methods[title] = one.fit(train, val, run_dir=folder, fabric=fabric(), progress=False)
+    methods[title] = one.fit(train, val, run_dir=folder, fabric=fabric(),
+        progress=False)
 
 # %% tags=["hide-input", "remove-output"]
 defaults = CanonicalShapeConfig()
 published_encoder = replace(defaults.encoder, weights=chosen.weights)
-assert profile != "full" or config == replace(defaults, encoder=published_encoder, seed=seed)  # the library's defaults
-steps = len(methods["masks"].histories["shapes"].epochs) * -(-(chosen.crops or 0) // batch)
-glue("cs-size", f"{len(train)} training images, patches of {chosen.patch} px, a {chosen.backbone}, {epochs} epochs"
+# the library's defaults
+assert profile != "full" or config == replace(defaults, encoder=published_encoder,
+    seed=seed)
+steps = len(methods["masks"].histories["shapes"].epochs) * -(-(chosen.crops
+    or 0) // batch)
+glue("cs-size",
+    f"{len(train)} training images, patches of {chosen.patch} px, a {chosen.backbone}, {epochs} epochs"
      + (f" of {chosen.crops} patches ({steps} steps)" if chosen.crops else ""))
 
 # %% [markdown]
@@ -137,16 +148,20 @@ glue("cs-size", f"{len(train)} training images, patches of {chosen.patch} px, a 
 # %% tags=["hide-input"]
 both = methods["masks and counts"]
 ways = {
-    "masks": study.variant(methods["masks"], merge=False), "masks and counts": study.variant(both, merge=False),
+    "masks": study.variant(methods["masks"], merge=False),
+    "masks and counts": study.variant(both, merge=False),
     "and merged": study.variant(both, merge=True),
 }
-found = {title: {s.id: method.predict_masks(s.image) for s in test[:8]} for title, method in ways.items()}
+found = {title: {s.id: method.predict_masks(s.image) for s in test[:8]}
+    for title, method in ways.items()}
 seen = max(test[:8], key=lambda s: len(np.unique(s.labels)))
 VIEW = min(160, *seen.labels.shape)
 window = (*((length - VIEW) // 2 for length in seen.labels.shape), VIEW)
 pictures = {"image": seen.image, "truth": viz.instance_colors(seen.labels)}
-pictures |= {title: viz.instance_colors(masks[seen.id].labels()) for title, masks in found.items()}
-glue("cs-success", viz.show_panels(pictures.values(), pictures, crop=window, columns=5))
+pictures |= {title: viz.instance_colors(masks[seen.id].labels())
+    for title, masks in found.items()}
+glue("cs-success", viz.show_panels(pictures.values(), pictures, crop=window,
+    columns=5))
 for key, title in (("without", "masks"), ("with", "masks and counts")):
     glue(f"cs-objects-{key}", sum(len(masks) for masks in found[title].values()))
 glue("cs-nuclei", sum(len(np.unique(s.labels)) - 1 for s in test[:8]))
@@ -156,7 +171,8 @@ glue("cs-nuclei", sum(len(np.unique(s.labels)) - 1 for s in test[:8]))
 
 # %% tags=["hide-input"]
 top, left = (max(0, (length - chosen.patch) // 2) for length in seen.labels.shape)
-piece = np.ascontiguousarray(seen.image[top : top + chosen.patch, left : left + chosen.patch])
+piece = np.ascontiguousarray(seen.image[top : top + chosen.patch, left : left
+    + chosen.patch])
 (view,) = [p for p in both.predict_patches(piece)]
 placed = both.predict_shapes(piece)
 network = both.networks["shapes"]
@@ -165,8 +181,10 @@ apart = render_masks(network.shape, placed, piece.shape[:2])
 single = apart.chosen(np.argsort(-apart.areas)[:1])
 glue("cs-flow", viz.show_flow([
     [("a patch", piece), ("where instances\nare present", piece, placed.centers),
-     ("one of the masks", single.stack().any(axis=0).astype(float)), ("the likeliest\nat each pixel", view.prob),
-     ("truth", (seen.labels[top : top + chosen.patch, left : left + chosen.patch] > 0).astype(float))],
+     ("one of the masks", single.stack().any(axis=0).astype(float)),
+     ("the likeliest\nat each pixel", view.prob),
+     ("truth", (seen.labels[top : top + chosen.patch, left : left
+         + chosen.patch] > 0).astype(float))],
 ]))
 
 # %% [markdown]
@@ -193,7 +211,8 @@ glue("cs-flow", viz.show_flow([
 
 # %%
 shape = ImplicitShape()
-print("parameters:", [sum(p.numel() for p in layer.parameters()) for layer in shape.layers],
+print("parameters:", [sum(p.numel() for p in layer.parameters())
+    for layer in shape.layers],
       "together", sum(p.numel() for p in shape.parameters()))
 
 # %% [markdown]
@@ -233,9 +252,11 @@ def learn_shape(places, target, start, steps=800):
 def learn_shapes(masks, starts=3):
     """Return the shapes learned from several random starts, the one of the lowest loss first, and their losses."""
     parts = [canonical_places(mask) for mask in masks]
-    places, target = (torch.tensor(np.concatenate(part), dtype=torch.float32) for part in zip(*parts))
+    places, target = (torch.tensor(np.concatenate(part), dtype=torch.float32)
+        for part in zip(*parts))
     near = places.abs().amax(dim=1) < 1
-    found = [learn_shape(places[near], target[near], seed + start) for start in range(starts)]
+    found = [learn_shape(places[near], target[near], seed + start)
+        for start in range(starts)]
     return sorted(found, key=lambda pair: pair[1])
 
 
@@ -258,14 +279,18 @@ nuclei = [mask for sample in train[:2] for mask in cut_out(sample.labels)]
 across = np.stack(np.meshgrid(np.arange(48) - 24, np.arange(48) - 24), -1)
 squares = []
 for angle in rng.uniform(0, np.pi / 2, 40):
-    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    turn = np.array([[np.cos(angle), -np.sin(angle)],
+        [np.sin(angle), np.cos(angle)]])
     squares.append(np.abs(across @ turn).max(-1) < 10)
 upright = [np.abs(across).max(-1) < half for half in range(6, 16)]
-learned = {"true nuclei": learn_shapes(nuclei), "squares,\nall directions": learn_shapes(squares),
+learned = {"true nuclei": learn_shapes(nuclei),
+    "squares,\nall directions": learn_shapes(squares),
            "squares,\none direction": learn_shapes(upright)}
-glue("cs-learned", study.show_shapes({title: pairs[0][0] for title, pairs in learned.items()}, (16, 64, 256)))
+glue("cs-learned", study.show_shapes({title: pairs[0][0]
+    for title, pairs in learned.items()}, (16, 64, 256)))
 (round_one,) = describe_shapes([learned["true nuclei"][0][0]])
-glue("cs-learned-losses", ", ".join(f"{loss:.3f}" for _, loss in learned["squares,\none direction"]))
+glue("cs-learned-losses", ", ".join(f"{loss:.3f}"
+    for _, loss in learned["squares,\none direction"]))
 glue("cs-learned-eccentricity", round_one["eccentricity"])
 glue("cs-learned-radius", round_one["area_radius"])
 
@@ -299,11 +324,15 @@ glue("cs-learned-radius", round_one["area_radius"])
 
 # %%
 sheared = PlacedShapes(
-    centers=np.array([[30.0, 40.0], [30.0, 100.0], [30.0, 160.0]]), presence=np.ones(3), mixture=np.zeros((3, 1)),
-    linear=np.array([[[0.025, 0], [0, 0.025]], [[0.05, 0], [0, 0.025]], [[0.025, 0], [0.025, 0.025]]]),
+    centers=np.array([[30.0, 40.0], [30.0, 100.0], [30.0, 160.0]]),
+    presence=np.ones(3), mixture=np.zeros((3, 1)),
+    linear=np.array([[[0.025, 0], [0, 0.025]], [[0.05, 0], [0, 0.025]],
+        [[0.025, 0], [0.025, 0.025]]]),
 )
-table = pd.DataFrame(np.column_stack([sheared.centers, sheared.semi_axes(0.5), sheared.angles()]),
-                     ["a disk", "larger l11", "with l21"], ["row", "column", "major (px)", "minor (px)", "angle (°)"])
+table = pd.DataFrame(np.column_stack([sheared.centers, sheared.semi_axes(0.5),
+    sheared.angles()]),
+                     ["a disk", "larger l11", "with l21"],
+                     ["row", "column", "major (px)", "minor (px)", "angle (°)"])
 table.round(1)
 
 # %% [markdown]
@@ -311,7 +340,8 @@ table.round(1)
 # picture and becomes each nucleus of the test image above. (It moves twice; without animation you see the end.)
 
 # %% tags=["hide-input"]
-HTML(study.moving_picture(both.predict_shapes(seen.image), seen.image.shape[:2], radius))
+HTML(study.moving_picture(both.predict_shapes(seen.image), seen.image.shape[:2],
+    radius))
 
 # %% [markdown]
 # Where is the encoder's own freedom? For each cell of 16 x 16 pixels it gives two instances, each with three numbers for $L$, two for the
@@ -365,8 +395,10 @@ print(f"{instances} instances at {every.shape[2]} places: {every.numel()} likeli
 # ```
 
 # %%
-K = len(np.unique(seen.labels[top : top + chosen.patch, left : left + chosen.patch])) - 1
-naive, started = (0.01 * (total - K) ** 2 for total in (instances / 2, chosen.expected))
+K = len(np.unique(seen.labels[top : top + chosen.patch, left : left
+    + chosen.patch])) - 1
+naive, started = (0.01 * (total - K) ** 2
+    for total in (instances / 2, chosen.expected))
 print(f"K = {K}: {naive:.2f} from p(z) = 1/2, {started:.2f} from our start; cross-entropy of saying 1/2: {np.log(2):.2f}")
 
 # %% [markdown]
@@ -387,15 +419,18 @@ print(f"K = {K}: {naive:.2f} from p(z) = 1/2, {started:.2f} from our start; cros
 
 # %%
 rows, columns = np.indices((24, 60))
-chain = np.stack([np.hypot(rows - 12, columns - c) < r for c, r in ((16, 11), (25, 8), (32, 6))])
+chain = np.stack([np.hypot(rows - 12, columns - c) < r
+    for c, r in ((16, 11), (25, 8), (32, 6))])
 masks = InstanceMasks.from_stack(chain)
 for order in ("leader", "union", "closure"):
     print(f"{order:<8} groups {containment_groups(masks, order=order).tolist()}")
 
 # %% tags=["hide-input"]
-figure, axes = plt.subplots(1, 4, figsize=(viz.PAGE_WIDTH, 1.3), layout="constrained")
+figure, axes = plt.subplots(1, 4, figsize=(viz.PAGE_WIDTH, 1.3),
+    layout="constrained")
 for axis, order in zip(axes, (None, "leader", "union", "closure")):
-    group = np.arange(3) if order is None else containment_groups(masks, order=order)
+    group = np.arange(3) if order is None else containment_groups(masks,
+        order=order)
     axis.imshow(viz.instance_colors(masks.grouped(group).labels(), gap=0))
     for mask in chain:
         axis.contour(mask, [0.5], colors="black", linewidths=0.8)
@@ -427,13 +462,17 @@ glue("cs-ceiling-parts", float(ceilings.f1_50["connected components"]))
 glue("cs-ceiling-shed", float(ceilings.f1_50["watershed"]))
 printed = published("costa2022").query("metric == 'f1_50'").set_index("row").value
 glue("cs-paper-best", float(printed["Ours + L_cnt + P, 128"]))
-ceilings.rename(columns=study.NAMES).rename_axis("made of the truth").style.format(precision=3)
+ceilings.rename(columns=study.NAMES).rename_axis("made of the truth").style.format(
+    precision=3)
 
 # %% tags=["hide-input"]
-figure, axes = plt.subplots(1, 4, figsize=(viz.PAGE_WIDTH, 1.9), layout="constrained")
+figure, axes = plt.subplots(1, 4, figsize=(viz.PAGE_WIDTH, 1.9),
+    layout="constrained")
 part = viz.crop(seen.labels, *window)
-stages = {"truth": part, "moment ellipses": InstanceMasks.from_stack(drawn(part)).labels(),
-          "components\nof the mask": components(part > 0), "watershed\nof the mask": parted(part > 0)}
+stages = {"truth": part,
+    "moment ellipses": InstanceMasks.from_stack(drawn(part)).labels(),
+          "components\nof the mask": components(part > 0),
+          "watershed\nof the mask": parted(part > 0)}
 for axis, (title, labels) in zip(axes, stages.items()):
     axis.imshow(viz.instance_colors(labels))
     axis.set_title(title, fontsize=9)
@@ -495,7 +534,8 @@ glue("cs-axes-medians", f"{np.median(own[:, 0]):.1f} and {np.median(own[:, 1]):.
 
 # %%
 larger = replace(placed, linear=placed.linear / 1.2)
-before, after = (render_masks(network.shape, p, piece.shape[:2]).areas.sum() for p in (placed, larger))
+before, after = (render_masks(network.shape, p, piece.shape[:2]).areas.sum()
+    for p in (placed, larger))
 print(f"pixels of all masks: {before}, and {after} after the change ({after / max(before, 1):.2f} times as many; 1.2 x 1.2 = 1.44)")
 
 # %% [markdown]
@@ -509,9 +549,11 @@ print(f"pixels of all masks: {before}, and {after} after the change ({after / ma
 COLUMNS = (*study.METRICS, "nuclei", "objects", "expected", "count_error")
 lines, curves = {}, {}
 for title, method in {"Ours": methods["masks"], "Ours + L_cnt": both}.items():
-    for label, changes in {f"{title}, {chosen.grids[0]}": {"merge": False, "test_grid": chosen.grids[0]},
+    for label, changes in {f"{title}, {chosen.grids[0]}": {"merge": False,
+            "test_grid": chosen.grids[0]},
                            f"{title}, {chosen.grids[1]}": {"merge": False},
-                           f"{title} + P, {chosen.grids[1]}": {"merge": True}}.items():
+                           f"{title} + P, {chosen.grids[1]}": {
+                               "merge": True}}.items():
         scores, way = Scores(), study.variant(method, **changes)
         for sample in test[:8]:
             scores.add(score_image(way, sample))
@@ -524,18 +566,24 @@ results.rename(columns=study.NAMES).rename_axis(f"{where}, grid").style.format(
 
 # %% tags=["hide-input"]
 fine = chosen.grids[1]
-gain = {title: results.f1_50[f"{title} + P, {fine}"] - results.f1_50[f"{title}, {fine}"] for title in ("Ours", "Ours + L_cnt")}
+gain = {title: results.f1_50[f"{title} + P, {fine}"]
+    - results.f1_50[f"{title}, {fine}"] for title in ("Ours", "Ours + L_cnt")}
 count = results.f1_50[f"Ours + L_cnt, {fine}"] - results.f1_50[f"Ours, {fine}"]
-glue("cs-live-say", f"Here the count changes F1 at 0.5 by {count:+.3f}; merging by {gain['Ours']:+.3f} without it and by "
+glue("cs-live-say",
+    f"Here the count changes F1 at 0.5 by {count:+.3f}; merging by {gain['Ours']:+.3f} without it and by "
      f"{gain['Ours + L_cnt']:+.3f} with it. The foreground is the same before and after merging (IoU "
      f"{results.iou[f'Ours, {fine}']:.3f} and {results.iou[f'Ours + P, {fine}']:.3f})")
-figure, axes = plt.subplots(1, 2, figsize=(viz.PAGE_WIDTH, 2.7), layout="constrained")
-study.draw_curves(axes[0], {label: curves[label] for label in curves if label.endswith(str(fine))})
+figure, axes = plt.subplots(1, 2, figsize=(viz.PAGE_WIDTH, 2.7),
+    layout="constrained")
+study.draw_curves(axes[0], {label: curves[label] for label in curves
+    if label.endswith(str(fine))})
 axes[0].legend(frameon=False, fontsize=7)
 for index, (title, method) in enumerate(methods.items()):
-    counts = np.array([pair for s in test[:8] for pair in score_image(study.variant(method, merge=False), s).counts])
+    counts = np.array([pair for s in test[:8]
+        for pair in score_image(study.variant(method, merge=False), s).counts])
     jitter = np.random.default_rng(index).uniform(-0.2, 0.2, len(counts))
-    axes[1].plot(counts[:, 0] + jitter, counts[:, 2], "ox"[index], color=viz.CYCLE[index], markersize=3, label=title)
+    axes[1].plot(counts[:, 0] + jitter, counts[:, 2], "ox"[index],
+        color=viz.CYCLE[index], markersize=3, label=title)
 top_count = counts[:, 0].max()
 axes[1].plot([0, top_count], [0, top_count], color="black", linewidth=0.8)
 axes[1].set(xlabel="nuclei in the patch", ylabel="sum of p(z)")
@@ -560,10 +608,15 @@ glue("cs-curves", figure)
 # ```
 
 # %% tags=["hide-input"]
-glue("cs-shapes", study.show_shapes({title: method.networks["shapes"].shape.shapes[0] for title, method in methods.items()},
+glue("cs-shapes",
+    study.show_shapes({title: method.networks["shapes"].shape.shapes[0]
+        for title, method in methods.items()},
                                     (16, 32, 64, 128, 512)))
-glue("cs-shapes-say", study.in_words({title: method.networks["shapes"].shape.shapes[0] for title, method in methods.items()}))
-glue("cs-start", {"random": "from random weights", "disk": "from a disk"}[chosen.start])
+glue("cs-shapes-say",
+    study.in_words({title: method.networks["shapes"].shape.shapes[0]
+        for title, method in methods.items()}))
+glue("cs-start", {"random": "from random weights",
+    "disk": "from a disk"}[chosen.start])
 
 # %% [markdown]
 # ```{glue:figure} cs-shapes
@@ -578,12 +631,15 @@ glue("cs-start", {"random": "from random weights", "disk": "from a disk"}[chosen
 
 # %% tags=["hide-input"]
 found_shapes = {
-    "Ours, from\nrandom weights": study.recorded_shapes("shapes from random weights, short", "Ours + P, 128"),
+    "Ours, from\nrandom weights": study.recorded_shapes(
+        "shapes from random weights, short", "Ours + P, 128"),
     "Ours,\nfrom a disk": study.recorded_shapes("table 1, short", "Ours, 128"),
-    "Ours + L_cnt,\nfrom a disk": study.recorded_shapes("table 1, short", "Ours + L_cnt, 128"),
+    "Ours + L_cnt,\nfrom a disk": study.recorded_shapes("table 1, short",
+        "Ours + L_cnt, 128"),
 }
 real_shapes = {title: shapes[0] for title, shapes in found_shapes.items() if shapes}
-glue("cs-real-shapes", study.show_shapes(real_shapes or {"not recorded": learned["true nuclei"][0][0]},
+glue("cs-real-shapes", study.show_shapes(real_shapes
+    or {"not recorded": learned["true nuclei"][0][0]},
                                          (16, 32, 64, 128, 512)))
 glue("cs-real-say", study.in_words(real_shapes))
 
@@ -608,20 +664,27 @@ glue("cs-real-say", study.in_words(real_shapes))
 # percentages; here are shares.
 
 # %% tags=["hide-input"]
-table = side_by_side(study.SLUG, study.PAPER, "table 1", study.METRICS, study.NAMES, counted="seeds")
+table = side_by_side(study.SLUG, study.PAPER, "table 1", study.METRICS, study.NAMES,
+    counted="seeds")
 print(missing(study.SLUG, "table 1, short", "bbbc038"))
 table
 
 # %% tags=["hide-input", "remove-output"]
 short = study.pooled("table 1, short", (*study.METRICS, "nuclei", "objects"))
 say = "The short rows are not recorded yet"
-if {"Ours, 128", "Ours + P, 128", "Ours + L_cnt, 128", "Ours + L_cnt + P, 128"} <= set(short.index):
+if {"Ours, 128", "Ours + P, 128", "Ours + L_cnt, 128",
+        "Ours + L_cnt + P, 128"} <= set(short.index):
     f1 = short.f1_50
-    claims = {"merging raises the masks alone": f1["Ours + P, 128"] - f1["Ours, 128"],
-              "the count raises the masks alone": f1["Ours + L_cnt, 128"] - f1["Ours, 128"],
-              "merging does not lower what the count has reached": f1["Ours + L_cnt + P, 128"] - f1["Ours + L_cnt, 128"]}
-    held = [f"{claim} ({change:+.3f})" for claim, change in claims.items() if change >= 0]
-    broken = [f"{claim} ({change:+.3f})" for claim, change in claims.items() if change < 0]
+    claims = {"merging raises the masks alone": f1["Ours + P, 128"]
+        - f1["Ours, 128"],
+              "the count raises the masks alone": f1["Ours + L_cnt, 128"]
+              - f1["Ours, 128"],
+              "merging does not lower what the count has reached": f1[
+                  "Ours + L_cnt + P, 128"] - f1["Ours + L_cnt, 128"]}
+    held = [f"{claim} ({change:+.3f})" for claim, change in claims.items()
+        if change >= 0]
+    broken = [f"{claim} ({change:+.3f})" for claim, change in claims.items()
+        if change < 0]
     iou = short.iou["Ours + L_cnt, 128"] - short.iou["Ours, 128"]
     say = (f"What the article orders, in our short rows and in F1 at 0.5. Holds: {'; '.join(held) or 'nothing'}. "
            f"Does not hold: {'; '.join(broken) or 'nothing'}. The count changes the IoU of the foreground by {iou:+.3f} "
@@ -632,13 +695,16 @@ glue("cs-order-say", say)
 # {glue:text}`cs-order-say`.
 
 # %% tags=["hide-input"]
-recorded = {row: study.notes("table 1, short", row) for row in ("Ours, 128", "Ours + P, 128", "Ours + L_cnt, 128",
+recorded = {row: study.notes("table 1, short", row)
+    for row in ("Ours, 128", "Ours + P, 128", "Ours + L_cnt, 128",
                                                                "Ours + L_cnt + P, 128")}
 figure, axis = plt.subplots(figsize=(4.6, 2.9), layout="constrained")
 known = {row: found["pooled"] for row, found in recorded.items() if found}
-known |= {made: study.notes("ceilings", made)["pooled"] for made in ("moment ellipses", "connected components")
+known |= {made: study.notes("ceilings", made)["pooled"]
+    for made in ("moment ellipses", "connected components")
           if study.notes("ceilings", made)}
-study.draw_curves(axis, {row: [values[f"f1_{t}"] for t in range(10, 101, 10)] for row, values in known.items()})
+study.draw_curves(axis, {row: [values[f"f1_{t}"] for t in range(10, 101, 10)]
+    for row, values in known.items()})
 if known:
     axis.legend(frameon=False, fontsize=7, loc="lower left")
 glue("cs-recorded-curves", figure)
@@ -655,27 +721,35 @@ glue("cs-recorded-curves", figure)
 
 # %% tags=["hide-input"]
 best = recorded["Ours + L_cnt + P, 128"] or {"modalities": {}}
-kinds = pd.DataFrame.from_dict({kind.replace("_", " "): [values[m] for m in (*study.METRICS, "nuclei", "objects")]
-                                for kind, values in best["modalities"].items()}, orient="index",
-                               columns=[*(study.NAMES[m] for m in study.METRICS), "nuclei", "objects"], dtype=float)
-kinds.rename_axis("Ours + L_cnt + P, short").style.format(precision=3).format(precision=0, subset=["nuclei", "objects"])
+kinds = pd.DataFrame.from_dict({kind.replace("_", " "): [values[m]
+    for m in (*study.METRICS, "nuclei", "objects")]
+                                for kind, values in best["modalities"].items()},
+                                orient="index",
+                               columns=[*(study.NAMES[m] for m in study.METRICS),
+                                   "nuclei", "objects"], dtype=float)
+kinds.rename_axis("Ours + L_cnt + P, short").style.format(precision=3).format(
+    precision=0, subset=["nuclei", "objects"])
 
 # %% [markdown]
 # And the comparison that the article does not make, with the same supervision as "Ours": a network for the foreground (DeepLabV3,
 # trained alike), and a rule that finds instances in its mask.
 
 # %% tags=["hide-input"]
-rules = pd.concat([study.pooled(e, (*study.METRICS, "nuclei", "objects")) for e in ("a mask and a rule, short", "table 1, short")])
+rules = pd.concat([study.pooled(e, (*study.METRICS, "nuclei", "objects"))
+    for e in ("a mask and a rule, short", "table 1, short")])
 rules = rules[rules.f1_50.notna() & (rules.index != "DeepLabV3")]
 print(missing(study.SLUG, "a mask and a rule, short", "bbbc038"))
-rules.rename(columns=study.NAMES).rename_axis("short rows").style.format(precision=3).format(
+rules.rename(columns=study.NAMES).rename_axis("short rows").style.format(
+    precision=3).format(
     precision=0, subset=["nuclei", "objects"])
 
 # %% tags=["hide-input", "remove-output"]
 say = "These rows are not recorded yet"
-if {"DeepLabV3, components", "DeepLabV3, watershed", "Ours, 128", "Ours + P, 128", "Ours + L_cnt + P, 128"} <= set(rules.index):
+if {"DeepLabV3, components", "DeepLabV3, watershed", "Ours, 128", "Ours + P, 128",
+        "Ours + L_cnt + P, 128"} <= set(rules.index):
     parts, basins, masks_only, merged, counted = (rules.f1_50[row] for row in (
-        "DeepLabV3, components", "DeepLabV3, watershed", "Ours, 128", "Ours + P, 128", "Ours + L_cnt + P, 128"))
+        "DeepLabV3, components", "DeepLabV3, watershed", "Ours, 128",
+        "Ours + P, 128", "Ours + L_cnt + P, 128"))
     say = (f"From masks alone, F1 at 0.5 is {parts:.3f} for the components of a mask and {masks_only:.3f} for shapes; "
            f"{basins:.3f} for its watershed and {merged:.3f} for merged shapes. With the count, merged shapes reach {counted:.3f}, "
            f"which is {'above' if counted > basins else 'not above'} the watershed")
@@ -688,15 +762,20 @@ glue("cs-rules-say", say)
 # choices matter, not which one to take; that would have to be found on validation images.
 
 # %% tags=["hide-input"]
-choices = pd.concat({"smallest p(z)": study.pooled("presence, short"), "merging": study.pooled("merging, short")})
-for experiment in ("presence, short", "merging, short", "choices in training, short", "weight of the count loss, short"):
+choices = pd.concat({"smallest p(z)": study.pooled("presence, short"),
+    "merging": study.pooled("merging, short")})
+for experiment in ("presence, short", "merging, short",
+        "choices in training, short", "weight of the count loss, short"):
     print(f"{experiment.removesuffix(', short')}:\n{missing(study.SLUG, experiment, 'bbbc038')}")
-None if choices.empty else choices.rename(columns=study.NAMES).rename_axis(["choice", "row"]).style.format(precision=3)
+None if choices.empty else choices.rename(columns=study.NAMES).rename_axis(
+    ["choice", "row"]).style.format(precision=3)
 
 # %% tags=["hide-input", "remove-output"]
 say = "These rows are not recorded yet"
-if {("merging", "Ours, above 0.3"), ("merging", "Ours + L_cnt, above 0.3")} <= set(choices.index):
-    eager, counted = (choices.f1_50["merging", f"{training}, above 0.3"] for training in ("Ours", "Ours + L_cnt"))
+if {("merging", "Ours, above 0.3"), ("merging",
+        "Ours + L_cnt, above 0.3")} <= set(choices.index):
+    eager, counted = (choices.f1_50["merging", f"{training}, above 0.3"]
+        for training in ("Ours", "Ours + L_cnt"))
     usual = short.f1_50[["Ours + P, 128", "Ours + L_cnt + P, 128"]].tolist()
     say = (f"Merging whatever lies by more than 0.3 in another instance, instead of 0.5, changes F1 at 0.5 by "
            f"{eager - usual[0]:+.3f} for the masks alone, where the count changes it by {usual[1] - usual[0]:+.3f}; with the "
@@ -709,12 +788,16 @@ glue("cs-choices-say", say)
 # Last, the further work that the article names: more than one canonical shape.
 
 # %% tags=["hide-input"]
-both_ways = pd.concat([study.pooled("table 1, short").filter(["Ours + L_cnt + P, 128"], axis=0).rename(lambda _: "one shape"),
+both_ways = pd.concat(
+    [study.pooled("table 1, short").filter(["Ours + L_cnt + P, 128"],
+        axis=0).rename(lambda _: "one shape"),
                        study.pooled("further work, short")])
 print(missing(study.SLUG, "further work, short", "bbbc038"))
 pair = study.recorded_shapes("further work, short", "two shapes")
-glue("cs-two-say", study.in_words({f"shape {number}": shape for number, shape in enumerate(pair, 1)}))
-both_ways.rename(columns=study.NAMES).rename_axis("Ours + L_cnt + P, short").style.format(precision=3)
+glue("cs-two-say", study.in_words({f"shape {number}": shape
+    for number, shape in enumerate(pair, 1)}))
+both_ways.rename(columns=study.NAMES).rename_axis(
+    "Ours + L_cnt + P, short").style.format(precision=3)
 
 # %% [markdown]
 # What the two shapes became, each instance with its own mixture of them: {glue:text}`cs-two-say`.
@@ -739,22 +822,30 @@ def outlines(axis, image, masks, title):
     """Show an image and the outline of every mask."""
     axis.imshow(image)
     for index, mask in enumerate(masks.stack()):
-        axis.contour(mask, [0.5], colors=[viz.CYCLE[index % len(viz.CYCLE)]], linewidths=1.2)
+        axis.contour(mask, [0.5], colors=[viz.CYCLE[index % len(viz.CYCLE)]],
+            linewidths=1.2)
     axis.set_title(title, fontsize=9)
     axis.set_axis_off()
 
 
 # %% tags=["hide-input"]
-many = max(((s, int(covering(found["masks"][s.id], s.labels).argmax()) + 1) for s in test[:8]),
-           key=lambda pair: covering(found["masks"][pair[0].id], pair[0].labels).max())
+many = max(((s, int(covering(found["masks"][s.id], s.labels).argmax()) + 1)
+    for s in test[:8]),
+           key=lambda pair: covering(found["masks"][pair[0].id],
+               pair[0].labels).max())
 middle = np.argwhere(many[0].labels == many[1]).mean(0).astype(int)
 near = tuple(slice(max(0, m - 32), max(0, m - 32) + 64) for m in middle)
-figure, axes = plt.subplots(1, 3, figsize=(viz.PAGE_WIDTH, 2.2), layout="constrained")
+figure, axes = plt.subplots(1, 3, figsize=(viz.PAGE_WIDTH, 2.2),
+    layout="constrained")
 for axis, (title, masks) in zip(axes, found.items()):
-    own_masks = InstanceMasks.from_stack(masks[many[0].id].stack()[(slice(None), *near)])
-    outlines(axis, many[0].image[near], own_masks.chosen(own_masks.areas > 0), title)
+    own_masks = InstanceMasks.from_stack(masks[many[0].id].stack()[(slice(None),
+        *near)])
+    outlines(axis, many[0].image[near], own_masks.chosen(own_masks.areas > 0),
+        title)
 glue("cs-pieces", figure)
-glue("cs-pieces-say", ", ".join(f"{covering(masks[many[0].id], many[0].labels)[many[1] - 1]} ({title})"
+glue("cs-pieces-say",
+    ", ".join(
+        f"{covering(masks[many[0].id], many[0].labels)[many[1] - 1]} ({title})"
                                 for title, masks in found.items()))
 
 # %% [markdown]
@@ -771,7 +862,8 @@ glue("cs-pieces-say", ", ".join(f"{covering(masks[many[0].id], many[0].labels)[m
 # %%
 with torch.inference_mode():
     twins = transforms.presence.sigmoid()[0].reshape(-1, 2).sort(dim=1).values
-    distance = (transforms.centers[0].reshape(-1, 2, 2).diff(dim=1).norm(dim=-1) * chosen.patch / 2).flatten()
+    distance = (transforms.centers[0].reshape(-1, 2, 2).diff(dim=1).norm(dim=-1)
+        * chosen.patch / 2).flatten()
 print(f"cells with two present instances: {int((twins[:, 0] > 0.5).sum())} of {len(twins)}; "
       f"median distance of twins: {distance.median():.1f} px")
 
@@ -783,15 +875,19 @@ print(f"cells with two present instances: {int((twins[:, 0] > 0.5).sum())} of {l
 
 # %%
 torch.manual_seed(seed)
-flat, disk = (study.likelihood(ImplicitShape(kind), 64) for kind in ("random", "disk"))
+flat, disk = (study.likelihood(ImplicitShape(kind), 64)
+    for kind in ("random", "disk"))
 print(f"likelihood over the patch: random weights {flat.min():.2f} to {flat.max():.2f}, a disk {disk.min():.2f} to {disk.max():.2f}")
 
 # %% [markdown]
 # What random weights reach in the short trainings, with the same steps:
 
 # %% tags=["hide-input"]
-starts = pd.concat({"from a disk": study.pooled("table 1, short").filter(["Ours + P, 128", "Ours + L_cnt + P, 128"], axis=0),
-                    "from random weights": study.pooled("shapes from random weights, short")})
+starts = pd.concat(
+    {"from a disk": study.pooled("table 1, short").filter(["Ours + P, 128",
+        "Ours + L_cnt + P, 128"], axis=0),
+                    "from random weights": study.pooled(
+                        "shapes from random weights, short")})
 print(missing(study.SLUG, "shapes from random weights, short", "bbbc038"))
 starts.rename(columns=study.NAMES).style.format(precision=3)
 
@@ -852,7 +948,8 @@ center, semi_axes = ..., ...  # your lines here
 # Solve the linear system, and divide the radius by the singular values.
 
 # %% tags=["solution"]
-center, semi_axes = -np.linalg.solve(L, t), 0.5 / np.linalg.svd(L, compute_uv=False)[::-1]
+center, semi_axes = -np.linalg.solve(L, t), 0.5 / np.linalg.svd(L,
+    compute_uv=False)[::-1]
 print(center, semi_axes)
 
 # %% [markdown]
@@ -903,7 +1000,8 @@ for presence in (0.3, 0.5, 0.7):
 
 # %% tags=["solution"]
 pair = ShapeFamily(2, "disk")
-print(sum(p.numel() for p in pair.parameters()), "parameters of shapes, one number more for each instance and shape")
+print(sum(p.numel() for p in pair.parameters()),
+    "parameters of shapes, one number more for each instance and shape")
 
 # %% [markdown]
 # ```{solution-end}

@@ -105,15 +105,19 @@ from nucseg.supervision.dynamic_cam import agreement, binarize
 
 # %% tags=["hide-input"]
 chosen = settings(
-    "donuseg", profile, dataset=dataset, images=images, sides=sides, patch=patch, windows=windows, backbone=backbone,
-    sizes=sizes, grid=grid, projector=projector, training=training, steps=steps, radii=radii, weights=weights,
+    "donuseg", profile, dataset=dataset, images=images, sides=sides, patch=patch,
+    windows=windows, backbone=backbone,
+    sizes=sizes, grid=grid, projector=projector, training=training, steps=steps,
+    radii=radii, weights=weights,
     scored=scored,
 )
 viz.use_style()
 logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
 name = chosen.dataset if chosen.dataset in available() else "synthetic-he"
-splits = zip(("train", "val", "test"), chosen.images, (chosen.sides[0], *[chosen.sides[1]] * 2))
-train, val, test = (live.windows(name, split, count, side) for split, count, side in splits)
+splits = zip(("train", "val", "test"), chosen.images,
+    (chosen.sides[0], *[chosen.sides[1]] * 2))
+train, val, test = (live.windows(name, split, count, side)
+    for split, count, side in splits)
 dots = dotted(train)
 where = f"{'Quick' if profile == 'quick' else 'Full'} run, {'synthetic' if name == 'synthetic-he' else 'real'} tissue"
 glue("do-where", where)
@@ -129,16 +133,21 @@ channels, mask_channels, tower = chosen.sizes
 pooled, cells, units = chosen.grid
 epochs, batch, rate = chosen.training
 network = FCOSConfig(
-    backbone=chosen.backbone, weights=chosen.weights, channels=channels, mask_channels=mask_channels, tower=tower,
+    backbone=chosen.backbone, weights=chosen.weights, channels=channels,
+    mask_channels=mask_channels, tower=tower,
     pooled=pooled, grid=cells, hidden=units,
 )
 config = DoNuSegConfig(
-    network=network, contrast=ContrastConfig(channels=chosen.projector[0], interpolate=chosen.projector[1]),
-    r=chosen.radii[0], d=chosen.radii[1], patch=chosen.patch, window=chosen.windows[0], stride=chosen.windows[1],
-    epochs=epochs, batch=batch, learning_rate=rate, warm_up=chosen.steps[0], validate_every=chosen.steps[1], seed=seed,
+    network=network, contrast=ContrastConfig(channels=chosen.projector[0],
+        interpolate=chosen.projector[1]),
+    r=chosen.radii[0], d=chosen.radii[1], patch=chosen.patch,
+    window=chosen.windows[0], stride=chosen.windows[1],
+    epochs=epochs, batch=batch, learning_rate=rate, warm_up=chosen.steps[0],
+    validate_every=chosen.steps[1], seed=seed,
 )
 trainings = {
-    "initial label only": replace(config, dcs_weight=0.0, ccl_weight=0.0), "as published": config,
+    "initial label only": replace(config, dcs_weight=0.0, ccl_weight=0.0),
+    "as published": config,
     "balanced alpha": replace(config, selection=SelectionConfig(balanced=True)),
 }
 
@@ -147,9 +156,12 @@ place = ExitStack()
 folder = place.enter_context(live.workplace("donuseg", profile))
 methods = {}
 for title, one in trainings.items():
-    methods[title] = DoNuSeg(one).fit(dots, val, run_dir=folder, fabric=fabric(), progress=False, watched=train)
-aji_on_val = {title: method.histories["donuseg"].best_score for title, method in methods.items()}
-print({title: f"AJI {score:.3f} on validation images" for title, score in aji_on_val.items()})
+    methods[title] = DoNuSeg(one).fit(dots, val, run_dir=folder, fabric=fabric(),
+        progress=False, watched=train)
+aji_on_val = {title: method.histories["donuseg"].best_score
+    for title, method in methods.items()}
+print({title: f"AJI {score:.3f} on validation images"
+    for title, score in aji_on_val.items()})
 
 # %% [markdown]
 # `watched` hands over the true masks of the training images, but only to a log, which compares the dynamic labels with them. Nothing
@@ -158,19 +170,27 @@ print({title: f"AJI {score:.3f} on validation images" for title, score in aji_on
 # %% tags=["hide-input", "remove-output"]
 defaults = DoNuSegConfig()
 own_network = replace(defaults.network, weights=chosen.weights)
-assert profile != "full" or config == replace(defaults, network=own_network, seed=seed)  # the library's defaults
+# the library's defaults
+assert profile != "full" or config == replace(defaults, network=own_network,
+    seed=seed)
 best = max(aji_on_val, key=aji_on_val.get)
-glue("do-shown", f'of three trainings the one with the best AJI on validation images, "{best}"')
-glue("do-size", f"{len(train)} training images, patches of {chosen.patch} px, a {chosen.backbone}, {epochs} epochs")
+glue("do-shown",
+    f'of three trainings the one with the best AJI on validation images, "{best}"')
+glue("do-size",
+    f"{len(train)} training images, patches of {chosen.patch} px, a {chosen.backbone}, {epochs} epochs")
 seen = max(test, key=lambda sample: len(np.unique(sample.labels)))
-window = study.fullest_window(sup.centroids(seen.labels, inside=True), seen.labels.shape, chosen.patch)
-piece, truth = np.ascontiguousarray(viz.crop(seen.image, *window)), np.ascontiguousarray(viz.crop(seen.labels, *window))
+window = study.fullest_window(sup.centroids(seen.labels, inside=True),
+    seen.labels.shape, chosen.patch)
+piece, truth = np.ascontiguousarray(viz.crop(seen.image,
+    *window)), np.ascontiguousarray(viz.crop(seen.labels, *window))
 points = sup.centroids(truth, inside=True)
 shown, published_way = methods[best], methods["as published"]
 found = published_way.explain(piece, points)
 glue("do-success", viz.show_flow(curves.network_rows(
-    piece, shown.detect(piece), shown.predict_maps(piece)["nucleus"], shown.predict(piece), truth)))
-glue("do-flow", viz.show_flow(curves.overview_rows(piece, points, found, published_way.predict_maps(piece)["nucleus"])))
+    piece, shown.detect(piece), shown.predict_maps(piece)["nucleus"],
+    shown.predict(piece), truth)))
+glue("do-flow", viz.show_flow(curves.overview_rows(piece, points, found,
+    published_way.predict_maps(piece)["nucleus"])))
 
 # %% [markdown]
 # On the page you read, the settings are those of the profile: {glue:text}`do-size`.
@@ -209,13 +229,17 @@ glue("do-flow", viz.show_flow(curves.overview_rows(piece, points, found, publish
 # %%
 whole_dots = sup.centroids(seen.labels, inside=True)
 labels = study.labels_of_dots(seen.image, whole_dots, *chosen.radii, restarts=1)
-quality = {title: sup.label_quality(seen.labels, label) for title, label in labels.items()}
-table = pd.DataFrame({title: [q.nucleus, q.background, q.wrong, q.nucleus_found] for title, q in quality.items()},
-                     ["said: nucleus", "said: background", "wrong of what is said", "nuclei found"]).T
+quality = {title: sup.label_quality(seen.labels, label)
+    for title, label in labels.items()}
+table = pd.DataFrame({title: [q.nucleus, q.background, q.wrong, q.nucleus_found]
+    for title, q in quality.items()},
+                     ["said: nucleus", "said: background", "wrong of what is said",
+                         "nuclei found"]).T
 table.rename_axis("label").style.format("{:.1%}")
 
 # %% tags=["hide-input"]
-glue("do-labels", study.show_labels(seen.image, seen.labels, labels, window, found.label, whole_dots))
+glue("do-labels", study.show_labels(seen.image, seen.labels, labels, window,
+    found.label, whole_dots))
 
 # %% [markdown]
 # ```{glue:figure} do-labels
@@ -238,7 +262,8 @@ glue("do-labels", study.show_labels(seen.image, seen.labels, labels, window, fou
 # serve all heads:
 
 # %%
-blocks, parameters = curves.describe_network(config.network, (chosen.patch, chosen.patch))
+blocks, parameters = curves.describe_network(config.network,
+    (chosen.patch, chosen.patch))
 print({part: f"{count / 1e6:.2f} million" for part, count in parameters.items()})
 blocks
 
@@ -262,20 +287,26 @@ blocks
 # ```
 
 # %%
-whole_boxes = sup.pseudo_boxes(whole_dots, seen.labels.shape, config.box_ratio, *config.box_sides)
+whole_boxes = sup.pseudo_boxes(whole_dots, seen.labels.shape, config.box_ratio,
+    *config.box_sides)
 corner = np.tile(window[:2], 2)
 near = whole_boxes - corner
-near = near[((near[:, :2] + near[:, 2:]) / 2 > 0).all(1) & ((near[:, :2] + near[:, 2:]) / 2 < window[2]).all(1)]
+near = near[((near[:, :2] + near[:, 2:]) / 2 > 0).all(1)
+    & ((near[:, :2] + near[:, 2:]) / 2 < window[2]).all(1)]
 learned = study.count_positives(near, truth.shape)
-learned.rename_axis("largest distance").style.format(precision=1, subset=["for a box"])
+learned.rename_axis("largest distance").style.format(precision=1,
+    subset=["for a box"])
 
 # %% tags=["hide-input"]
 glue("do-positives", study.show_positives(piece, near))
 glue("do-few", float(learned["for a box"].min()))
 glue("do-many", float(learned["for a box"].max()))
-fit_of = {ratio: np.nanmean(sup.box_iou(sup.pseudo_boxes(whole_dots, seen.labels.shape, ratio, *config.box_sides),
-                                        sup.label_boxes(seen.labels))) for ratio in (0.5, 0.75, 1.0)}
-glue("do-fit", ", ".join(f"{iou:.2f} (ratio {ratio:g})" for ratio, iou in fit_of.items()))
+fit_of = {ratio: np.nanmean(sup.box_iou(sup.pseudo_boxes(whole_dots,
+    seen.labels.shape, ratio, *config.box_sides),
+                                        sup.label_boxes(seen.labels)))
+                                        for ratio in (0.5, 0.75, 1.0)}
+glue("do-fit", ", ".join(f"{iou:.2f} (ratio {ratio:g})"
+    for ratio, iou in fit_of.items()))
 
 # %% [markdown]
 # ```{glue:figure} do-positives
@@ -306,8 +337,10 @@ glue("do-fit", ", ".join(f"{iou:.2f} (ratio {ratio:g})" for ratio, iou in fit_of
 # dots in one corner only shows the difference:
 
 # %%
-activations = torch.tensor([[[[1.0, 0.0, 1.0]], [[0.0, 2.0, 0.0]]]])  # two channels, three places
-gradients = torch.tensor([[[[3.0, 0.0, -3.0]], [[0.0, 1.0, 0.0]]]])  # the first speaks for its left end, against its right
+# two channels, three places
+activations = torch.tensor([[[[1.0, 0.0, 1.0]], [[0.0, 2.0, 0.0]]]])
+# the first speaks for its left end, against its right
+gradients = torch.tensor([[[[3.0, 0.0, -3.0]], [[0.0, 1.0, 0.0]]]])
 for kind in ("grad-cam", "layer-cam"):
     print(f"{kind:<9} {class_activation_map(activations, gradients, kind)[0, 0].tolist()}")
 
@@ -368,8 +401,10 @@ passes.rename_axis("maps in").style.format(precision=3)
 
 # %% tags=["hide-input", "remove-output"]
 constant_pass, through_pass = passes.iloc[1], passes.iloc[2]
-fewer = [block for block in passes.columns[:3] if through_pass[block] < constant_pass[block]]
-glue("do-passes-say", f"Through the statistics of the batch, {len(fewer)} of the first three blocks find less of the disks here, and "
+fewer = [block for block in passes.columns[:3]
+    if through_pass[block] < constant_pass[block]]
+glue("do-passes-say",
+    f"Through the statistics of the batch, {len(fewer)} of the first three blocks find less of the disks here, and "
      f"alpha is {through_pass.alpha:.3f} instead of {constant_pass.alpha:.3f}")
 
 # %% [markdown]
@@ -393,20 +428,27 @@ glue("do-passes-say", f"Through the statistics of the batch, {len(fewer)} of the
 # ```
 
 # %%
-kinds = [kind for kind in ("consep", "tnbc", "monuseg") if kind in available()] or [name]
-samples = {f"{kind}: {one.id}": one for kind in kinds for one in load_dataset(kind)[: chosen.scored]}
-empty = study.background_scores({key: sup.centroids(one.labels, inside=True) for key, one in samples.items()},
-                                {key: one.labels.shape for key, one in samples.items()}, *chosen.radii)
+kinds = [kind for kind in ("consep", "tnbc", "monuseg")
+    if kind in available()] or [name]
+samples = {f"{kind}: {one.id}": one for kind in kinds
+    for one in load_dataset(kind)[: chosen.scored]}
+empty = study.background_scores({key: sup.centroids(one.labels, inside=True)
+    for key, one in samples.items()},
+                                {key: one.labels.shape
+                                    for key, one in samples.items()}, *chosen.radii)
 by_dataset = empty.groupby(lambda key: study.NAMES[key.split(":")[0]])
 by_dataset.mean().rename_axis("means over images").style.format("{:.3f}")
 
 # %% tags=["hide-input"]
 glue("do-empty", float(empty.literal.mean()))
-levels = {f"block {number}": float(alpha) for number, alpha in enumerate(found.alphas, 1)}
+levels = {f"block {number}": float(alpha)
+    for number, alpha in enumerate(found.alphas, 1)}
 glue("do-trap-picture", study.show_background_scores(empty, levels))
-last = {title: methods[title].log[-1] for title in ("as published", "balanced alpha")}
+last = {title: methods[title].log[-1]
+    for title in ("as published", "balanced alpha")}
 reached = {title: line.get("disk_recall", 0.0) for title, line in last.items()}
-glue("do-trap-say", f"In the last epoch here, the chosen labels call {reached['as published']:.0%} of the disks nucleus, and "
+glue("do-trap-say",
+    f"In the last epoch here, the chosen labels call {reached['as published']:.0%} of the disks nucleus, and "
      f"{reached['balanced alpha']:.0%} when both classes count the same")
 glue("do-alpha-last", last["as published"]["alpha"])
 
@@ -434,7 +476,8 @@ glue("do-alpha-last", last["as published"]["alpha"])
 # %% tags=["hide-input"]
 glue("do-log", curves.show_selection(published_way.log))
 glue("do-log-balanced", curves.show_selection(methods["balanced alpha"].log))
-glue("do-precision", f"precision {last['as published'].get('precision', 0.0):.2f} and recall "
+glue("do-precision",
+    f"precision {last['as published'].get('precision', 0.0):.2f} and recall "
      f"{last['as published'].get('recall', 0.0):.2f} as published, {last['balanced alpha'].get('precision', 0.0):.2f} and "
      f"{last['balanced alpha'].get('recall', 0.0):.2f} with the balanced score")
 
@@ -475,7 +518,8 @@ glue("do-precision", f"precision {last['as published'].get('precision', 0.0):.2f
 
 # %%
 costs = curves.compare_contrast([(5, 7), (20, 200), (50, 400)], seed=seed)
-costs.style.format({"difference": "{:.1e}", "s by pairs": "{:.4f}", "s at once": "{:.4f}"}, precision=4)
+costs.style.format({"difference": "{:.1e}", "s by pairs": "{:.4f}",
+    "s at once": "{:.4f}"}, precision=4)
 
 # %% tags=["hide-input"]
 glue("do-contrast-picture", curves.show_contrast())
@@ -517,10 +561,13 @@ lines = {}
 for rule in ("nearest", "claim", "watershed"):
     for outside in ("discard", "components"):
         other = replace(shown.config, rule=rule, outside=outside)
-        scores = [segmentation_metrics(one.labels, instances(shown.stitched(one.image), other.score_threshold, other))
+        scores = [segmentation_metrics(one.labels,
+            instances(shown.stitched(one.image), other.score_threshold, other))
                   for one in test]
-        lines[rule, outside] = pd.DataFrame(scores)[["f1_pixel", "aji", "pq", "objects"]].mean()
-pd.DataFrame(lines).T.rename(columns=study.NAMES).rename_axis(["rule", "outside boxes"]).style.format(precision=3)
+        lines[rule, outside] = pd.DataFrame(scores)[["f1_pixel", "aji", "pq",
+            "objects"]].mean()
+pd.DataFrame(lines).T.rename(columns=study.NAMES).rename_axis(["rule",
+    "outside boxes"]).style.format(precision=3)
 
 # %% [markdown]
 # (do-results)=
@@ -532,24 +579,32 @@ pd.DataFrame(lines).T.rename(columns=study.NAMES).rename_axis(["rule", "outside 
 # %% tags=["hide-input"]
 scores, patches = {}, {}
 for title, method in methods.items():
-    scores[title] = pd.DataFrame([segmentation_metrics(one.labels, method.predict(one.image)) for one in test]).mean()
-    patches[title] = pd.DataFrame([patch_metrics(one.labels, one.image, method.predict) for one in test]).mean()
-results = pd.DataFrame(scores).T[[*study.METRICS, "nuclei", "objects"]].rename(columns=study.NAMES)
-by_patch = pd.DataFrame(patches).T.rename(columns=lambda metric: study.NAMES[metric.removesuffix("_patch")])
+    scores[title] = pd.DataFrame([segmentation_metrics(one.labels,
+        method.predict(one.image)) for one in test]).mean()
+    patches[title] = pd.DataFrame([patch_metrics(one.labels, one.image,
+        method.predict) for one in test]).mean()
+results = pd.DataFrame(scores).T[[*study.METRICS, "nuclei",
+    "objects"]].rename(columns=study.NAMES)
+by_patch = pd.DataFrame(patches).T.rename(
+    columns=lambda metric: study.NAMES[metric.removesuffix("_patch")])
 both = pd.concat({"whole images": results, "patches": by_patch}, axis=0)
 both.rename_axis(["means over", where]).style.format(precision=3, na_rep="").format(
     precision=0, subset=["nuclei", "objects"], na_rep="")
 
 # %% tags=["hide-input"]
-change = {title: {column: results.loc[title, column] - results.loc["initial label only", column] for column in ("DICE", "AJI", "PQ")}
+change = {title: {column: results.loc[title, column]
+    - results.loc["initial label only", column] for column in ("DICE", "AJI", "PQ")}
           for title in ("as published", "balanced alpha")}
-told = "; ".join(f"{title}: " + ", ".join(f"{column} {value:+.3f}" for column, value in own.items())
+told = "; ".join(f"{title}: " + ", ".join(f"{column} {value:+.3f}"
+    for column, value in own.items())
                  for title, own in change.items())
 for metric, key in (("f1_pixel", "do-paper-dice"), ("aji", "do-paper-aji")):
     glue(key, study.printed_gains(metric, ("L_dcs + L_ccl",)))
-glue("do-live-say", f"Against the initial label alone, the dynamic label and the contrast change the scores here by: {told}")
+glue("do-live-say",
+    f"Against the initial label alone, the dynamic label and the contrast change the scores here by: {told}")
 glue("do-matches", viz.show_matches(viz.crop(seen.image, *window), truth,
-     {title: np.ascontiguousarray(viz.crop(method.predict(seen.image), *window)) for title, method in methods.items()}))
+     {title: np.ascontiguousarray(viz.crop(method.predict(seen.image), *window))
+         for title, method in methods.items()}))
 
 # %% [markdown]
 # {glue:text}`do-live-say`. In the article: DICE {glue:text}`do-paper-dice`; AJI {glue:text}`do-paper-aji`. A few minutes of training on
@@ -574,7 +629,8 @@ glue("do-matches", viz.show_matches(viz.crop(seen.image, *window), truth,
 # short rows are compared with nothing.
 
 # %% tags=["hide-input"]
-table = side_by_side(study.SLUG, study.PAPER, "table 1", study.METRICS, study.NAMES, counted="images", last="monuseg")
+table = side_by_side(study.SLUG, study.PAPER, "table 1", study.METRICS, study.NAMES,
+    counted="images", last="monuseg")
 for kind in ("consep", "tnbc", "monuseg"):
     print(f"{kind}: {missing(study.SLUG, 'table 1', kind)}\n{kind}, short: {missing(study.SLUG, 'table 1, short', kind)}")
 table
@@ -585,29 +641,40 @@ table
 # either.
 
 # %%
-printed = published(study.PAPER).pivot_table(index=["experiment", "dataset", "row"], columns="metric", values="value")
+printed = published(study.PAPER).pivot_table(index=["experiment", "dataset", "row"],
+    columns="metric", values="value")
 odd = printed[printed.pq > printed.dq]
 print(odd.round(4).to_string())
-print("PQ over DQ x SQ, printed, largest:", (printed.pq / (printed.dq * printed.sq)).nlargest(3).round(2).to_dict())
+print("PQ over DQ x SQ, printed, largest:",
+    (printed.pq / (printed.dq * printed.sq)).nlargest(3).round(2).to_dict())
 
 # %% [markdown]
 # Table 2 of the article, which losses help:
 
 # %% tags=["hide-input"]
-side_by_side(study.SLUG, study.PAPER, "table 2", study.METRICS, study.NAMES, counted="images", last="monuseg")
+side_by_side(study.SLUG, study.PAPER, "table 2", study.METRICS, study.NAMES,
+    counted="images", last="monuseg")
 
 # %% tags=["hide-input", "remove-output"]
 losses = curves.recorded_rows("table 2, short")
 parts = []
 for kind in losses.columns.unique(0) if len(losses) else ():
     own = losses[kind].dropna()
-    gains = own.AJI.drop("neither") - own.AJI["neither"] if "neither" in own.index else ()
+    gains = own.AJI.drop(
+        "neither") - own.AJI["neither"] if "neither" in own.index else ()
     if len(gains):
-        parts.append(f"{kind}: " + ", ".join(f"{row} {gain:+.3f}" for row, gain in gains.items()))
-glue("do-paper-losses", study.printed_gains("aji", ("L_dcs", "L_ccl", "L_dcs + L_ccl")))
-spread = published(study.PAPER, "table 1").query("row == 'DoNuSeg' and metric == 'aji'").set_index("dataset").spread
-glue("do-paper-spread", ", ".join(f"{spread[kind]:.3f} ({study.NAMES[kind]})" for kind in ("cryonuseg", "consep")))
-glue("do-losses-say", "AJI against the row without both losses, short rows, one fold: " + "; ".join(parts)
+        parts.append(f"{kind}: " + ", ".join(f"{row} {gain:+.3f}"
+            for row, gain in gains.items()))
+glue("do-paper-losses", study.printed_gains("aji",
+    ("L_dcs", "L_ccl", "L_dcs + L_ccl")))
+spread = published(study.PAPER,
+    "table 1").query("row == 'DoNuSeg' and metric == 'aji'").set_index(
+    "dataset").spread
+glue("do-paper-spread", ", ".join(f"{spread[kind]:.3f} ({study.NAMES[kind]})"
+    for kind in ("cryonuseg", "consep")))
+glue("do-losses-say",
+    "AJI against the row without both losses, short rows, one fold: "
+    + "; ".join(parts)
      if parts else "The short rows of table 2 are not run")
 
 # %% [markdown]
@@ -624,10 +691,12 @@ for kind in ("tnbc", "consep", "monuseg"):
 # Table 3, one block for all images or the chosen one:
 
 # %% tags=["hide-input"]
-side_by_side(study.SLUG, study.PAPER, "table 3", study.METRICS, study.NAMES, counted="images", last="monuseg")
+side_by_side(study.SLUG, study.PAPER, "table 3", study.METRICS, study.NAMES,
+    counted="images", last="monuseg")
 
 # %% tags=["hide-input"]
-blocks_recorded = curves.recorded_rows("table 1, short", "table 3, short").drop(index="WeakSeg", errors="ignore")
+blocks_recorded = curves.recorded_rows("table 1, short",
+    "table 3, short").drop(index="WeakSeg", errors="ignore")
 blocks_recorded = blocks_recorded.rename(index={"DoNuSeg": "dynamic"})
 print("table 3, short:", missing(study.SLUG, "table 3, short", "tnbc"))
 None if blocks_recorded.empty else blocks_recorded.style.format(precision=3)
@@ -641,16 +710,22 @@ recorded_log = curves.recorded_log("table 1, short", "DoNuSeg", "tnbc")
 fixed = printed.loc["table 3", "cryonuseg"].aji.drop("dynamic")
 glue("do-paper-blocks", f"{fixed.min():.3f} to {fixed.max():.3f}")
 glue("do-paper-none", float(printed.loc["table 2", "cryonuseg"].aji["neither"]))
-glue("do-recorded-log", curves.show_selection(recorded_log, "TNBC, short, first fold"))
-recorded_balanced = curves.recorded_log("choices in training, short", "balanced alpha", "tnbc")
-glue("do-recorded-balanced", curves.show_selection(recorded_balanced, "TNBC, short, balanced alpha"))
+glue("do-recorded-log", curves.show_selection(recorded_log,
+    "TNBC, short, first fold"))
+recorded_balanced = curves.recorded_log("choices in training, short",
+    "balanced alpha", "tnbc")
+glue("do-recorded-balanced", curves.show_selection(recorded_balanced,
+    "TNBC, short, balanced alpha"))
 said = []
-for title, log in (("as published", recorded_log), ("with the balanced score", recorded_balanced)):
+for title, log in (("as published", recorded_log),
+        ("with the balanced score", recorded_balanced)):
     if log:
         first, end = log[0], log[-1]
-        said.append(f"{title}, the precision of the label goes from {first['precision']:.2f} in the first epoch to {end['precision']:.2f} "
+        said.append(
+            f"{title}, the precision of the label goes from {first['precision']:.2f} in the first epoch to {end['precision']:.2f} "
                     f"in the last, and its recall from {first['recall']:.2f} to {end['recall']:.2f}")
-glue("do-recorded-say", "In these records: " + "; ".join(said) if said else "These rows are not recorded yet")
+glue("do-recorded-say", "In these records: " + "; ".join(said) if said
+    else "These rows are not recorded yet")
 
 # %% [markdown]
 # ```{glue:figure} do-recorded-log
@@ -674,7 +749,8 @@ glue("do-recorded-say", "In these records: " + "; ".join(said) if said else "The
 # Figure 5 of the article finds its results "almost unaffected" by $r$ and $d$, in curves without numbers. Ours, with 2 to 8 px and 12 to 30 px:
 
 # %% tags=["hide-input"]
-sweep = [curves.recorded_radii(kind).assign(dataset=study.NAMES[kind]) for kind in ("consep", "tnbc", "monuseg")]
+sweep = [curves.recorded_radii(kind).assign(dataset=study.NAMES[kind])
+    for kind in ("consep", "tnbc", "monuseg")]
 sweep = pd.concat([part for part in sweep if len(part) > 1] or sweep[:1])
 glue("do-sweep", curves.show_sweep(sweep))
 
@@ -689,14 +765,17 @@ glue("do-sweep", curves.show_sweep(sweep))
 # What else we had to choose, varied one at a time, and the means over patches of all short rows:
 
 # %% tags=["hide-input"]
-choices = curves.recorded_rows("table 1, short", "choices in training, short", "assembly, short")
+choices = curves.recorded_rows("table 1, short", "choices in training, short",
+    "assembly, short")
 for experiment in ("choices in training, short", "assembly, short", "radii, short"):
     print(f"{experiment}: {missing(study.SLUG, experiment, 'tnbc')}")
 None if choices.empty else choices.style.format(precision=3, na_rep="not run")
 
 # %% tags=["hide-input"]
-units_compared = curves.recorded_rows("table 1, short", "table 2, short", suffix="_patch")
-None if units_compared.empty else units_compared.rename_axis("means over patches").style.format(precision=3, na_rep="not run")
+units_compared = curves.recorded_rows("table 1, short", "table 2, short",
+    suffix="_patch")
+None if units_compared.empty else units_compared.rename_axis(
+    "means over patches").style.format(precision=3, na_rep="not run")
 
 # %% [markdown]
 # ```{list-table} What is ours: where the article is silent, and the field of the configuration that fills the gap.
@@ -764,14 +843,18 @@ None if units_compared.empty else units_compared.rename_axis("means over patches
 
 # %%
 initial = torch.from_numpy(found.initial)
-rows = {f"block {number}": torch.from_numpy(label) for number, label in enumerate(found.candidates, 1)}
-rows |= {"background everywhere": torch.zeros_like(initial), "the truth": torch.from_numpy((truth > 0).astype(np.int8))}
+rows = {f"block {number}": torch.from_numpy(label)
+    for number, label in enumerate(found.candidates, 1)}
+rows |= {"background everywhere": torch.zeros_like(initial),
+    "the truth": torch.from_numpy((truth > 0).astype(np.int8))}
 lines = {}
 for title, label in rows.items():
     own = sup.label_quality(truth, label.numpy())
-    lines[title] = [own.nucleus, own.ignored, *(float(agreement(label, initial, **how)) for how in (
+    lines[title] = [own.nucleus, own.ignored,
+        *(float(agreement(label, initial, **how)) for how in (
         {}, {"balanced": True}, {"defined_in_both": True}))]
-judged = pd.DataFrame.from_dict(lines, orient="index", columns=["nucleus", "ignored", "literal", "balanced", "both defined"])
+judged = pd.DataFrame.from_dict(lines, orient="index",
+    columns=["nucleus", "ignored", "literal", "balanced", "both defined"])
 judged.rename_axis("label").style.format(precision=3)
 
 # %% [markdown]
@@ -801,10 +884,13 @@ for one in test:
     inside = study.box_label(stitched.boxes, one.labels.shape) > 0
     mask = stitched.prob > shown.config.mask_threshold
     covered = np.bincount(one.labels[mask & inside], minlength=one.labels.max() + 1)
-    painted, area = (np.bincount(one.labels[part], minlength=len(covered)) for part in (mask, mask | ~mask))
+    painted, area = (np.bincount(one.labels[part], minlength=len(covered))
+        for part in (mask, mask | ~mask))
     own = np.unique(one.labels[one.labels > 0])
-    lost += ((painted[own] > area[own] / 2) & (covered[own] < painted[own] / 2)).sum()
-    empty_boxes += sum(not mask[study.box_label([box], mask.shape) > 0].any() for box in stitched.boxes)
+    lost += ((painted[own] > area[own] / 2)
+        & (covered[own] < painted[own] / 2)).sum()
+    empty_boxes += sum(not mask[study.box_label([box], mask.shape) > 0].any()
+        for box in stitched.boxes)
     total += len(own)
 print(f"{total} nuclei; {lost} are mostly in the mask and mostly in no box; {empty_boxes} boxes without any mask")
 
@@ -817,9 +903,12 @@ for kind in kinds:
     shares = []
     for key, one in samples.items():
         if key.startswith(f"{kind}:"):
-            label = sup.disk_labels(sup.centroids(one.labels, inside=True), one.labels.shape, *chosen.radii)
-            height, width = (length // chosen.patch * chosen.patch for length in label.shape)
-            parts = label[:height, :width].reshape(height // chosen.patch, chosen.patch, -1, chosen.patch)
+            label = sup.disk_labels(sup.centroids(one.labels, inside=True),
+                one.labels.shape, *chosen.radii)
+            height, width = (length // chosen.patch * chosen.patch
+                for length in label.shape)
+            parts = label[:height, :width].reshape(height // chosen.patch,
+                chosen.patch, -1, chosen.patch)
             shares.extend((parts == 0).mean(axis=(1, 3)).ravel())
     print(f"{kind}: {len(shares)} patches, {np.mean(np.array(shares) == 0):.1%} without background in M, "
           f"{np.mean(np.array(shares) < 0.1):.1%} with less than a tenth")
@@ -879,7 +968,8 @@ print(round(literal, 3), round(balanced, 3), round(both_defined, 3))
 for theta in (0.8, 0.6, 0.5):
     labels_of_maps = binarize(torch.from_numpy(found.cams), theta)
     alphas = agreement(labels_of_maps, initial)
-    print(theta, f"{(labels_of_maps == -1).float().mean():.2f} ignored,", f"block {int(alphas.argmax()) + 1}", alphas.numpy().round(3))
+    print(theta, f"{(labels_of_maps == -1).float().mean():.2f} ignored,",
+        f"block {int(alphas.argmax()) + 1}", alphas.numpy().round(3))
 
 # %% [markdown]
 # ```{solution-end}
@@ -909,8 +999,10 @@ def disk_f1(label, initial):
     return float(2 * (said & true).sum() / (said.sum() + true.sum()).clamp(min=1))
 
 
-extremes = {"nothing": torch.zeros_like(initial), "everything": torch.ones_like(initial)}
-print({title: round(disk_f1(label, initial), 3) for title, label in {**rows, **extremes}.items()})
+extremes = {"nothing": torch.zeros_like(initial),
+    "everything": torch.ones_like(initial)}
+print({title: round(disk_f1(label, initial), 3)
+    for title, label in {**rows, **extremes}.items()})
 
 # %% [markdown]
 # ```{solution-end}

@@ -77,7 +77,8 @@ from nucseg.study.pages import comparison
 from nucseg.study.tables import published, runs, summary
 
 chosen = settings(
-    "from-dots-to-labels", profile, r1=r1, r2=r2, sigma=sigma, restarts=restarts, r=r, d=d,
+    "from-dots-to-labels", profile, r1=r1, r2=r2, sigma=sigma, restarts=restarts,
+    r=r, d=d,
     box_ratio=box_ratio, ratio=ratio,
 )
 viz.use_style()
@@ -94,15 +95,19 @@ def error_image(image, gt, label):
 
 def busiest(points, shape):
     """Return the window (row, column, size) that shows most dots."""
-    corners = [(row, column) for row in range(0, shape[0] - SIZE, 20) for column in range(0, shape[1] - SIZE, 20)]
-    return (*max(corners, key=lambda corner: len(viz.crop_points(points, *corner, SIZE))), SIZE)
+    corners = [(row, column) for row in range(0, shape[0] - SIZE, 20)
+        for column in range(0, shape[1] - SIZE, 20)]
+    return (*max(corners, key=lambda corner: len(viz.crop_points(points, *corner,
+        SIZE))), SIZE)
 
 
 def label_figure(image, gt, label, title, window, points=None):
     """Show an image with its true outlines, a label made for it, and the errors of the label."""
-    panels = [viz.outline(image, gt), viz.weak_label_image(label, image), error_image(image, gt, label)]
+    panels = [viz.outline(image, gt), viz.weak_label_image(label, image),
+        error_image(image, gt, label)]
     return viz.show_panels(
-        panels, ["true outlines", title, "errors"], points=[points, None, None], crop=window,
+        panels, ["true outlines", title, "errors"], points=[points, None, None],
+        crop=window,
         scale_bar=MICROMETERS,
     )
 
@@ -110,7 +115,8 @@ def label_figure(image, gt, label, title, window, points=None):
 # %% tags=["hide-input"]
 def quality_table(**named):
     """Return the quality of labels of the synthetic image as a table, one row for each."""
-    rows = {name: asdict(sup.label_quality(labels, one)) for name, one in named.items()}
+    rows = {name: asdict(sup.label_quality(labels, one))
+        for name, one in named.items()}
     table = pd.DataFrame(rows).T.drop(columns=["ignored", "background_of_labeled"])
     return table.rename(columns=lambda name: name.replace("_", " ")).round(3)
 
@@ -184,7 +190,8 @@ for name, dot in dots.items():
 figure, axis = plt.subplots(figsize=(4.2, 2.9))
 axis.imshow(np.where(bean, 0.75, 1.0), cmap="gray", vmin=0, vmax=1)
 for (name, dot), marker, color in zip(dots.items(), "sDo", viz.CYCLE):
-    axis.plot(dot[0, 1], dot[0, 0], marker, color=color, markersize=8, label=name, linestyle="none")
+    axis.plot(dot[0, 1], dot[0, 0], marker, color=color, markersize=8, label=name,
+        linestyle="none")
 axis.set_axis_off()
 figure.legend(loc="outside lower center", ncols=3)
 glue("dots-bean", figure)
@@ -245,7 +252,8 @@ print(f"ring pixels on nuclei: {percent(on_nuclei)}")
 ring_label = np.where(ring, 0, -1)
 figure = viz.show_panels(
     [*masks, error_image(image, labels, ring_label)],
-    ["all dots", f"{len(kept)} of {len(points)} dots", "ring on nuclei"], crop=window, points=[points, kept, points],
+    ["all dots", f"{len(kept)} of {len(points)} dots", "ring on nuclei"],
+    crop=window, points=[points, kept, points],
 )
 glue("dots-gaussian", figure)
 
@@ -351,9 +359,11 @@ assert np.array_equal(cluster, sup.cluster_labels(image, points, **kmeans))
 quality_table(cluster=cluster)
 
 # %% tags=["hide-input"]
-panels = [viz.weak_label_image(roles, image), viz.weak_label_image(cluster, image), error_image(image, labels, cluster)]
+panels = [viz.weak_label_image(roles, image), viz.weak_label_image(cluster, image),
+    error_image(image, labels, cluster)]
 figure = viz.show_panels(
-    panels, ["clusters with roles", "cluster label", "errors"], crop=window, scale_bar=MICROMETERS
+    panels, ["clusters with roles", "cluster label", "errors"], crop=window,
+    scale_bar=MICROMETERS
 )
 glue("dots-cluster", figure)
 
@@ -432,11 +442,14 @@ print(f"mean side {sides.mean():.1f} px")
 print(f"mean IoU with the true box {overlap.mean():.2f}")
 
 # %% tags=["hide-input"]
-figure = viz.show_panels([viz.outline(image, labels)], crop=window, points=[points], width=3.6, scale_bar=MICROMETERS)
-for name, color, style in ((boxes, "prediction", "-"), (true_boxes, "ground_truth", ":")):
+figure = viz.show_panels([viz.outline(image, labels)], crop=window, points=[points],
+    width=3.6, scale_bar=MICROMETERS)
+for name, color, style in ((boxes, "prediction", "-"),
+        (true_boxes, "ground_truth", ":")):
     for top, left, bottom, right in name - np.tile(window[:2], 2):
         figure.axes[0].add_patch(
-            plt.Rectangle((left, top), right - left, bottom - top, fill=False, ec=viz.PALETTE[color], ls=style)
+            plt.Rectangle((left, top), right - left, bottom - top, fill=False,
+                ec=viz.PALETTE[color], ls=style)
         )
 glue("dots-boxes", figure)
 
@@ -467,9 +480,12 @@ quality_table(Voronoi=few_voronoi, cluster=few_cluster)
 
 # %% tags=["hide-input"]
 figure = viz.show_panels(
-    [viz.weak_label_image(few_voronoi, image), error_image(image, labels, few_voronoi),
-     viz.weak_label_image(few_cluster, image), error_image(image, labels, few_cluster)],
-    ["Voronoi label", "errors", "cluster label", "errors"], points=[kept, None, kept, None], crop=window,
+    [viz.weak_label_image(few_voronoi, image),
+        error_image(image, labels, few_voronoi),
+     viz.weak_label_image(few_cluster, image),
+     error_image(image, labels, few_cluster)],
+    ["Voronoi label", "errors", "cluster label", "errors"],
+    points=[kept, None, kept, None], crop=window,
 )
 glue("dots-few", figure)
 
@@ -498,14 +514,18 @@ def measured(row, metric, experiment="labels from all dots"):
 
 
 LABELS = {
-    "voronoi": "Voronoi label", "raw": "cluster label, raw colors", "normalized": "cluster label, normalized colors",
+    "voronoi": "Voronoi label", "raw": "cluster label, raw colors",
+    "normalized": "cluster label, normalized colors",
     "disk": "disk label", "gauss": "Gaussian mask, bump cut at 0.05",
 }
 for key, row in LABELS.items():
-    for metric in ("nucleus", "background", "wrong", "nucleus_wrong", "background_wrong", "nucleus_found"):
+    for metric in ("nucleus", "background", "wrong", "nucleus_wrong",
+            "background_wrong", "nucleus_found"):
         glue(f"dots-{key}-{metric}", 100 * measured(row, metric))
-glue("dots-inside", 100 * measured("training images", "box_center_inside", "dots inside their own nucleus"))
-glue("dots-ring-wrong", 100 * measured("Gaussian mask, bump up to r1", "background_wrong"))
+glue("dots-inside", 100 * measured("training images", "box_center_inside",
+    "dots inside their own nucleus"))
+glue("dots-ring-wrong", 100 * measured("Gaussian mask, bump up to r1",
+    "background_wrong"))
 
 # %% [markdown]
 # (dots-results)=
@@ -565,12 +585,15 @@ glue("dots-ring-wrong", 100 * measured("Gaussian mask, bump up to r1", "backgrou
 cases = run[run.experiment == "labels from all dots"].pivot_table(
     index="image", columns=["row", "metric"], values="value"
 ).dropna()
-wrong = {c: cases[f"cluster label, {c} colors"]["wrong"] for c in ("raw", "normalized")}
+wrong = {c: cases[f"cluster label, {c} colors"]["wrong"]
+    for c in ("raw", "normalized")}
 order = wrong["normalized"].sort_values().index
 figure, axis = plt.subplots(figsize=(viz.PAGE_WIDTH, 3.4))
-axis.hlines(range(len(order)), wrong["raw"][order], wrong["normalized"][order], color=viz.PALETTE["ignored"])
+axis.hlines(range(len(order)), wrong["raw"][order], wrong["normalized"][order],
+    color=viz.PALETTE["ignored"])
 for (name, values), marker, color in zip(wrong.items(), "os", viz.CYCLE):
-    axis.plot(values[order], range(len(order)), marker, color=color, label=f"{name} colors", linestyle="none")
+    axis.plot(values[order], range(len(order)), marker, color=color,
+        label=f"{name} colors", linestyle="none")
 axis.set_yticks(range(len(order)), [name[5:12] for name in order])
 axis.set_xlabel("wrong share of the labeled pixels")
 axis.legend(loc="lower right")
@@ -610,27 +633,36 @@ glue("dots-exchanged-wrong", 100 * exchanged.mean())
 # ```
 
 # %% tags=["hide-input"]
-sweep = run[run.experiment.str.endswith("by dots") & run.metric.isin(["background_wrong", "nucleus_wrong"])].copy()
+sweep = run[run.experiment.str.endswith("by dots")
+    & run.metric.isin(["background_wrong", "nucleus_wrong"])].copy()
 sweep["ratio"] = sweep.row.str.extract(r"(\d+)").astype(float)
 spread = sweep.groupby(["experiment", "metric", "ratio", "seed"]).value.mean()
-spread = spread.groupby(["experiment", "metric", "ratio"]).agg(["mean", "std"]).fillna(0)
+spread = spread.groupby(["experiment", "metric", "ratio"]).agg(["mean",
+    "std"]).fillna(0)
 figure, axes = plt.subplots(1, 2, figsize=(viz.PAGE_WIDTH, 3.2), sharey=True)
-for axis, (metric, title) in zip(axes, [("background_wrong", "background"), ("nucleus_wrong", "nucleus")]):
-    for name, marker, color in zip(sorted(sweep.experiment.unique()), "osD", viz.CYCLE):
+for axis, (metric, title) in zip(axes,
+        [("background_wrong", "background"), ("nucleus_wrong", "nucleus")]):
+    for name, marker, color in zip(sorted(sweep.experiment.unique()), "osD",
+            viz.CYCLE):
         line = spread.loc[name, metric]
-        axis.errorbar(line.index, line["mean"], line["std"], marker=marker, color=color, label=name[:-8])
+        axis.errorbar(line.index, line["mean"], line["std"], marker=marker,
+            color=color, label=name[:-8])
     axis.set_xscale("log")
-    axis.set_xticks([5, 10, 25, 50, 100], ["5", "10", "25", "50", "100"], minor=False)
+    axis.set_xticks([5, 10, 25, 50, 100], ["5", "10", "25", "50", "100"],
+        minor=False)
     axis.minorticks_off()
     axis.set_xlabel("dots kept, %")
     axis.set_title(f"of the pixels called {title}")
 axes[0].set_ylabel("wrong share")
-figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center",
+    ncols=3)
 glue("dots-sweep", figure)
 
 # %% tags=["hide-input"]
-for key, name in (("voronoi", "Voronoi label"), ("cluster", "cluster label"), ("gauss", "Gaussian mask")):
-    for metric, factor in (("background_wrong", 100), ("nucleus_wrong", 100), ("aji_cut", 1)):
+for key, name in (("voronoi", "Voronoi label"), ("cluster", "cluster label"),
+        ("gauss", "Gaussian mask")):
+    for metric, factor in (("background_wrong", 100), ("nucleus_wrong", 100),
+            ("aji_cut", 1)):
         for share in (10, 50, 100):
             value = measured(f"{share} % of the dots", metric, f"{name} by dots")
             glue(f"dots-{key}-{metric}-{share}", factor * value)
@@ -694,7 +726,8 @@ compared = comparison("from-dots-to-labels")
 glue("dots-compared", len(compared))
 glue("dots-agree", int((compared.verdict == "agrees").sum()))
 compared["value"] = compared.row + ": " + compared.metric.str.replace("_", " ")
-compared = compared.set_index("value")[["published", "ours", "difference", "verdict"]].round(3)
+compared = compared.set_index("value")[["published", "ours", "difference",
+    "verdict"]].round(3)
 compared.rename(columns={"published": "earlier"})
 
 # %% [markdown]
@@ -723,7 +756,8 @@ compared.rename(columns={"published": "earlier"})
 
 # %% tags=["hide-input"]
 real = load_dataset("monuseg", "train") if "monuseg" in available() else None
-reference = color_statistics(real[MONUSEG_REFERENCE].image) if real is not None else None
+reference = color_statistics(
+    real[MONUSEG_REFERENCE].image) if real is not None else None
 cases_seen = {}
 
 
@@ -731,14 +765,17 @@ def failure(name, window):
     """Return a figure of the cluster label of a real image, or a note if the image is not at hand."""
     if real is None:
         figure, axis = plt.subplots(figsize=(viz.PAGE_WIDTH, 1.2))
-        axis.text(0.5, 0.5, f"{name} of MoNuSeg is not on this computer", ha="center", va="center")
+        axis.text(0.5, 0.5, f"{name} of MoNuSeg is not on this computer",
+            ha="center", va="center")
         axis.set_axis_off()
         return figure
     case = real[name]
-    picture, dots = reinhard_normalize(case.image, reference), sup.box_centers(case.labels)
+    picture, dots = reinhard_normalize(case.image,
+        reference), sup.box_centers(case.labels)
     roles, report = sup.cluster_roles(picture, dots, **kmeans)
     cases_seen[name] = case.labels, dots, roles, report
-    return label_figure(picture, case.labels, sup.refine_roles(roles, dots), "cluster label", window)
+    return label_figure(picture, case.labels, sup.refine_roles(roles, dots),
+        "cluster label", window)
 
 
 # %% tags=["hide-input"]
@@ -779,12 +816,16 @@ glue("dots-fail-rings", failure("TCGA-49-4488-01Z-00-DX1", (300, 330, SIZE)))
 glue("dots-fail-kidney", failure("TCGA-HE-7129-01Z-00-DX1", (440, 450, SIZE)))
 
 # %% tags=["hide-input"]
-for key, name in (("kidney", "TCGA-HE-7129-01Z-00-DX1"), ("rings", "TCGA-49-4488-01Z-00-DX1")):
-    sizes = run[(run.experiment == "nuclei") & (run.image == name) & (run.metric == "median_area")]
+for key, name in (("kidney", "TCGA-HE-7129-01Z-00-DX1"),
+        ("rings", "TCGA-49-4488-01Z-00-DX1")):
+    sizes = run[(run.experiment == "nuclei") & (run.image == name)
+        & (run.metric == "median_area")]
     glue(f"dots-{key}-area", float(sizes.value.mean()))
     for metric in ("nucleus_wrong", "background_wrong"):
-        glue(f"dots-{key}-{metric}", float(100 * cases["cluster label, normalized colors"].loc[name, metric]))
-glue("dots-aji-components", measured("cluster label, normalized colors", "aji_components"))
+        glue(f"dots-{key}-{metric}", float(100
+            * cases["cluster label, normalized colors"].loc[name, metric]))
+glue("dots-aji-components", measured("cluster label, normalized colors",
+    "aji_components"))
 glue("dots-aji-cut", measured("cluster label, normalized colors", "aji_cut"))
 
 # %% [markdown]
@@ -882,9 +923,11 @@ for distance_limit in (8, 12, 16, 20, 24):
 # %% tags=["solution"]
 cases_seen["synthetic"] = labels, points, roles, report
 for name, (gt, dots, old, found) in cases_seen.items():
-    ignored, background = (np.linalg.norm(c[:3] - found.centers[0, :3]) for c in found.centers[1:])
+    ignored, background = (np.linalg.norm(c[:3] - found.centers[0, :3])
+        for c in found.centers[1:])
     new = old if background >= ignored else np.where(old == 1, 1, -1 - old)
-    errors = [sup.label_quality(gt, sup.refine_roles(one, dots)).wrong for one in (old, new)]
+    errors = [sup.label_quality(gt, sup.refine_roles(one, dots)).wrong
+        for one in (old, new)]
     print(f"{name[:12]:<12} old rule {percent(errors[0])}, new rule {percent(errors[1])}")
 
 # %% [markdown]

@@ -101,9 +101,11 @@ scores = {
 pd.Series(scores).round(3)
 
 # %% tags=["hide-input"]
-figure, (left, right) = plt.subplots(1, 2, figsize=(PAGE_WIDTH, 3.1), width_ratios=(1, 1.05))
+figure, (left, right) = plt.subplots(1, 2, figsize=(PAGE_WIDTH, 3.1),
+    width_ratios=(1, 1.05))
 window = (0, 0, 256)
-left.imshow(outline(outline(crop(sample.image, *window), crop(gt, *window), "ground_truth", 2),
+left.imshow(outline(outline(crop(sample.image, *window), crop(gt, *window),
+    "ground_truth", 2),
                     crop(pred, *window), "prediction", 1))
 left.set_axis_off()
 left.set_title("truth green, prediction orange")
@@ -151,7 +153,8 @@ def aji_by_loops(gt, pred):
     for i in np.unique(gt)[1:]:
         truth = gt == i
         under = [j for j in np.unique(pred[truth]) if j]
-        ious = {j: (truth & found[j]).sum() / (truth | found[j]).sum() for j in under}
+        ious = {j: (truth & found[j]).sum() / (truth | found[j]).sum()
+            for j in under}
         best = max(ious, key=ious.get, default=None)
         used.add(best)
         intersection += (truth & found[best]).sum() if ious else 0
@@ -184,7 +187,8 @@ tables = ContingencyTable.per_patch(gt, study.otsu(sample), 128)
 each = [metrics.pixel_scores(one) for one in tables]
 pooled = metrics.pixel_scores(ContingencyTable.pooled(tables))
 mean = pd.DataFrame(each).mean()
-for unit, (dice, iou) in {"mean over patches": mean[["f1", "iou"]], "pooled": pooled[3:]}.items():
+for unit, (dice, iou) in {"mean over patches": mean[["f1", "iou"]],
+        "pooled": pooled[3:]}.items():
     print(f"{unit:<17}  Dice - 2 IoU / (1 + IoU) = {dice - 2 * iou / (1 + iou):+.6f}")
 
 # %% [markdown]
@@ -280,14 +284,18 @@ for toy, maps in toys.items():
 # %% tags=["hide-input"]
 def drawn(gt, pred, zoom=12):
     """Truth filled with green, outlines of the prediction in orange."""
-    gt, pred = (np.kron(labels, np.ones((zoom, zoom), int)) for labels in (gt, pred))
+    gt, pred = (np.kron(labels, np.ones((zoom, zoom), int))
+        for labels in (gt, pred))
     canvas = np.full((*gt.shape, 3), 255, np.uint8)
-    return outline(outline(fill(canvas, gt, "ground_truth", 0.35), gt, "ground_truth", 1), pred, "prediction", 4)
+    return outline(outline(fill(canvas, gt, "ground_truth", 0.35), gt,
+        "ground_truth", 1), pred, "prediction", 4)
 
 
-titles = [f"{toy}\nAJI {s['aji']:.2f}\nas released {s['aji_release']:.2f}\nAJI+ {s['aji_plus']:.2f}"
+titles = [
+    f"{toy}\nAJI {s['aji']:.2f}\nas released {s['aji_release']:.2f}\nAJI+ {s['aji_plus']:.2f}"
           for toy, s in toy_scores.items()]
-glue("ms-toys", show_panels([drawn(*maps) for maps in toys.values()], titles, columns=3))
+glue("ms-toys", show_panels([drawn(*maps) for maps in toys.values()], titles,
+    columns=3))
 
 # %% [markdown]
 # ```{glue:figure} ms-toys
@@ -368,7 +376,8 @@ assert np.allclose(curves["aji_plus", 0], 1 / (2 * sizes - 1))
 
 # %% tags=["hide-input"]
 figure, axes = plt.subplots(1, 2, figsize=(PAGE_WIDTH, 2.6), sharey=True)
-for axis, others, title in zip(axes, (0, 20), ("the clump alone", "with 20 nuclei found exactly")):
+for axis, others, title in zip(axes, (0, 20),
+        ("the clump alone", "with 20 nuclei found exactly")):
     axis.plot(sizes, curves["aji", others], "o-", label="AJI")
     axis.plot(sizes, curves["aji_plus", others], "s--", label="AJI+")
     axis.set(title=title, xlabel="nuclei in the clump", ylim=(0, 1.02))
@@ -408,7 +417,8 @@ print(f"DQ {dq:.3f} x SQ {sq:.3f} = PQ {pq:.3f}")
 print("F1 at IoU 0.1 ... 1.0:", *f1.round(2))
 glue("ms-f1-at-one", float(f1[-1]))
 image, true, guess = (array[:256, :256] for array in (sample.image, gt, pred))
-glue("ms-matches", show_matches(image, true, {"IoU above 0.5": guess}, columns=1, width=3.6))
+glue("ms-matches", show_matches(image, true, {"IoU above 0.5": guess}, columns=1,
+    width=3.6))
 
 # %% [markdown]
 # ```{glue:figure} ms-matches
@@ -434,9 +444,11 @@ for match in (metrics.detection_scores, metrics.detection_scores_greedy):
     s = match(centers, found, chosen.radius)
     print(f"{match.__name__:<24} P {s.precision:.3f}  R {s.recall:.3f}  F1 {s.f1:.3f}  "
           f"distance {s.mu_d:.2f} +- {s.sigma_d:.2f} px")
-centers, found = (points[(points < 255.5).all(axis=1)] for points in (centers, found))
+centers, found = (points[(points < 255.5).all(axis=1)]
+    for points in (centers, found))
 shown = {f"within {chosen.radius} px": found}
-glue("ms-detections", show_detections(image, centers, shown, chosen.radius, columns=1, width=3.6))
+glue("ms-detections", show_detections(image, centers, shown, chosen.radius,
+    columns=1, width=3.6))
 
 # %% [markdown]
 # ```{glue:figure} ms-detections
@@ -456,7 +468,8 @@ glue("ms-detections", show_detections(image, centers, shown, chosen.radius, colu
 readings = {}
 for name in ("small_cells", "small_cells_gt_driven", "small_cells_pair_driven"):
     small = getattr(metrics, name)(table)
-    readings[name] = {"AJI": metrics.aji(small), "object Dice": metrics.object_dice(small)}
+    readings[name] = {"AJI": metrics.aji(small),
+        "object Dice": metrics.object_dice(small)}
 pd.DataFrame(readings).T.round(3)
 
 # %% [markdown]
@@ -489,13 +502,17 @@ if "monuseg" in available():
     real = load_dataset("monuseg", "test", scheme="qu2019")
     live_data["MoNuSeg"] = real[: chosen.images]
 # Without the cluster labels: k-means on large images takes a while; see the full results.
-ways = {name: make for name, make in study.INSTANCES.items() if "cluster" not in name}
+ways = {name: make for name, make in study.INSTANCES.items()
+    if "cluster" not in name}
 live = []
-for (name, images), (way, make) in itertools.product(live_data.items(), ways.items()):
-    each = [study.scores(ContingencyTable.from_labels(s.labels, make(s))) for s in images]
+for (name, images), (way, make) in itertools.product(live_data.items(),
+        ways.items()):
+    each = [study.scores(ContingencyTable.from_labels(s.labels, make(s)))
+        for s in images]
     live.append({"data": name, "instances": way, **pd.DataFrame(each).mean()})
 columns = ["aji", "aji_plus", "object_dice", "pq", "dice_pixel"]
-pd.DataFrame(live).set_index(["data", "instances"])[columns].round(3).rename(columns=NAMES)
+pd.DataFrame(live).set_index(["data",
+    "instances"])[columns].round(3).rename(columns=NAMES)
 
 # %% [markdown]
 # ### In full: MoNuSeg
@@ -518,21 +535,25 @@ def by_image(images, way, metric="aji"):
 
 def mean_scores(images, columns):
     """Mean over images, one line for each way to make instances."""
-    return pd.DataFrame({way: {column: by_image(images, way, column).mean() for column in columns}
+    return pd.DataFrame({way: {column: by_image(images, way, column).mean()
+        for column in columns}
                          for way in study.INSTANCES}).T
 
 
 # %%
-ceilings = mean_scores("test images", [name for name in NAMES if name != "aji_release"])
+ceilings = mean_scores("test images", [name for name in NAMES
+    if name != "aji_release"])
 shown = ceilings.round(3).rename(columns=NAMES)
 intervals = [metrics.bootstrap_interval(by_image("test images", way), seed=seed)
              for way in ceilings.index]
-shown.insert(1, "95 % interval", [f"{low:.2f} to {high:.2f}" for low, high in intervals])
+shown.insert(1, "95 % interval", [f"{low:.2f} to {high:.2f}"
+    for low, high in intervals])
 shown
 
 # %% tags=["remove-output"]
 for key, way in (("mask", "true mask"), ("cut", "true mask cut by Voronoi edges")):
-    for metric in ("aji", "aji_plus", "object_dice", "object_dice_half", "dice_pixel"):
+    for metric in ("aji", "aji_plus", "object_dice", "object_dice_half",
+            "dice_pixel"):
         glue(f"ms-{key}-{metric}", float(ceilings.loc[way, metric]))
 
 # %% [markdown]
@@ -556,7 +577,8 @@ units = {"mean over images": "", "pooled": "pooled_", "mean over patches": "patc
 def bookkeeping(images, way):
     """All conventions of one prediction: units in rows, metrics in columns."""
     return pd.DataFrame({
-        unit: {name: by_image(images, way, prefix + name).mean() for name in conventions}
+        unit: {name: by_image(images, way, prefix + name).mean()
+            for name in conventions}
         for unit, prefix in units.items()
     }).T
 
@@ -581,13 +603,18 @@ glue("ms-release-gap", float((gap["aji"] - gap["aji_release"]).max()))
 # into smaller ones.
 
 # %% tags=["hide-input"]
-one = results[(results.instances == "true mask") & (results.images == "training images")]
-per_image = one.pivot_table(index="image", columns="metric", values="value").sort_values("aji")
+one = results[(results.instances == "true mask")
+    & (results.images == "training images")]
+per_image = one.pivot_table(index="image", columns="metric",
+    values="value").sort_values("aji")
 figure, axis = plt.subplots(figsize=(PAGE_WIDTH, 2.9))
-axis.scatter(range(len(per_image)), per_image.aji, s=per_image.nuclei / 5, color="black", zorder=3, label="one image")
+axis.scatter(range(len(per_image)), per_image.aji, s=per_image.nuclei / 5,
+    color="black", zorder=3, label="one image")
 for unit, style in zip(units, ("-", "--", ":")):
-    axis.axhline(same_mask.loc[unit, "aji"], ls=style, lw=1.5, color="tab:blue", label=unit)
-axis.set_xticks(range(len(per_image)), [image[5:12] for image in per_image.index], rotation=45, ha="right")
+    axis.axhline(same_mask.loc[unit, "aji"], ls=style, lw=1.5, color="tab:blue",
+        label=unit)
+axis.set_xticks(range(len(per_image)), [image[5:12] for image in per_image.index],
+    rotation=45, ha="right")
 axis.set(ylabel="AJI of the true mask", ylim=(0, 1))
 axis.legend(ncols=2, loc="lower right")
 glue("ms-per-image", figure)
@@ -636,14 +663,17 @@ pd.DataFrame.from_dict(swaps, orient="index")
 figure, axis = plt.subplots(figsize=(PAGE_WIDTH, 4.2))
 for (way, line), marker in zip(levels.iterrows(), "os^Dvp"):
     axis.plot(line.to_numpy(), marker=marker, ms=5, lw=1.2, label=way)
-axis.set_xticks(range(len(everything)), [NAMES[name] for name in conventions] * len(units), rotation=60, ha="right")
+axis.set_xticks(range(len(everything)), [NAMES[name] for name in conventions]
+    * len(units), rotation=60, ha="right")
 for position, unit in zip((2, 7, 12), units):
     axis.text(position, 1.03, unit, ha="center")
 for border in (4.5, 9.5):
     axis.axvline(border, color="gray", lw=0.8)
 axis.set(ylim=(0, 1), ylabel="score")
-glue("ms-mask-against-cluster", float((levels.loc["true mask"] - levels.loc["cluster label"])["aji"]))
-glue("ms-mask-against-cluster-pooled", float((levels.loc["true mask"] - levels.loc["cluster label"])["pooled_aji"]))
+glue("ms-mask-against-cluster", float((levels.loc["true mask"]
+    - levels.loc["cluster label"])["aji"]))
+glue("ms-mask-against-cluster-pooled",
+    float((levels.loc["true mask"] - levels.loc["cluster label"])["pooled_aji"]))
 figure.legend(loc="outside lower center", ncols=2)
 glue("ms-ranks", figure)
 
@@ -672,10 +702,12 @@ glue("ms-ranks", figure)
 # %%
 tests = {}
 for a, b in (("Otsu", "Otsu and watershed"), ("cluster label", "true mask")):
-    t = metrics.paired_t_test(by_image("test images", a), by_image("test images", b))
+    t = metrics.paired_t_test(by_image("test images", a),
+        by_image("test images", b))
     tests[f"{b} minus {a}"] = {
         "images": t.n, "mean difference": t.mean_difference,
-        "low": t.interval.low, "high": t.interval.high, "p": t.p, "p (Wilcoxon)": t.p_wilcoxon,
+        "low": t.interval.low, "high": t.interval.high, "p": t.p,
+        "p (Wilcoxon)": t.p_wilcoxon,
     }
 tests = pd.DataFrame(tests).T
 tests.assign(**{"p (Holm)": metrics.holm(tests["p"])}).map("{:.3g}".format)
@@ -694,7 +726,8 @@ glue("ms-tolerance", TOLERANCE)
 glue("ms-agree", int((comparison.verdict == "agrees").sum()))
 glue("ms-compared", len(comparison))
 columns = ["metric", "published", "ours", "difference", "verdict"]
-comparison.set_index("row")[columns].round(3).rename(columns={"published": "earlier"})
+comparison.set_index("row")[columns].round(3).rename(
+    columns={"published": "earlier"})
 
 # %% [markdown]
 # {glue:text}`ms-agree` of {glue:text}`ms-compared` values agree within {glue:text}`ms-tolerance`. Where only masks are
@@ -749,18 +782,21 @@ glue("ms-number-one-figure", figure)
 # prediction then scores below 1, and one that merges the same nuclei scores 1.
 
 # %%
-crowded = live_data.get("MoNuSeg", live_data["synthetic H&E"])[0]  # real where there is one
+# real where there is one
+crowded = live_data.get("MoNuSeg", live_data["synthetic H&E"])[0]
 truth = crowded.labels
 fused = components(truth > 0)
 overlap = ContingencyTable.from_labels(truth, fused)
 print(f"{overlap.n} nuclei, {overlap.m} after storing a mask and labeling it again")
 print(f"AJI of the exact outlines against the fused truth: {metrics.aji(fused, truth):.3f}")
-largest = overlap.pred_ids[np.bincount(overlap.cols).argmax()]  # holds the most nuclei
+# holds the most nuclei
+largest = overlap.pred_ids[np.bincount(overlap.cols).argmax()]
 middle = np.argwhere(fused == largest).mean(axis=0).astype(int)
 row, column = np.clip(middle - 64, 0, np.array(truth.shape) - 128).tolist()
 shown = {"as drawn": outline(crowded.image, truth, "ground_truth", 2),
          "labeled again": outline(crowded.image, fused, "prediction", 2)}
-glue("ms-fused", show_panels(shown.values(), shown, crop=(row, column, 128), width=5.4))
+glue("ms-fused", show_panels(shown.values(), shown, crop=(row, column, 128),
+    width=5.4))
 
 # %% [markdown]
 # ```{glue:figure} ms-fused
@@ -788,7 +824,8 @@ print(f"no value in {sq.undefined} patches without any nucleus, true or predicte
 # %% tags=["hide-input"]
 per_patch = [metrics.panoptic_quality(one).sq for one in patches]
 figure, axis = plt.subplots(figsize=(PAGE_WIDTH, 2.3))
-axis.hist([value for value in per_patch if value == value], bins=np.arange(0, 1.01, 0.05), color="tab:blue", ec="white")
+axis.hist([value for value in per_patch if value == value],
+    bins=np.arange(0, 1.01, 0.05), color="tab:blue", ec="white")
 axis.axvline(sq.mean, color="black", ls="-", label="mean")
 axis.axvline(matched.mean, color="black", ls="--", label="mean with a match")
 axis.set(xlabel="SQ of a patch", ylabel="patches")
@@ -855,7 +892,8 @@ thresholds = (100, 200, 300, 500, 10_000)  # px
 # %% tags=["solution"]
 columns = {}
 for reading in (metrics.small_cells, metrics.small_cells_gt_driven):
-    columns[reading.__name__] = {t: metrics.aji(reading(table, max_area=t)) for t in thresholds}
+    columns[reading.__name__] = {t: metrics.aji(reading(table, max_area=t))
+        for t in thresholds}
 pd.DataFrame(columns).round(3)
 
 # %% [markdown]

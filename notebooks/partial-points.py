@@ -105,20 +105,27 @@ from nucseg.study.tables import published
 
 # %% tags=["hide-input"]
 chosen = settings(
-    "partial-points", profile, dataset=dataset, images=images, sides=sides, ratio=ratio, ratios=ratios, patch=patch,
-    patches_per_side=patches_per_side, crop=crop, warps=warps, rounds=rounds, restart=restart,
+    "partial-points", profile, dataset=dataset, images=images, sides=sides,
+    ratio=ratio, ratios=ratios, patch=patch,
+    patches_per_side=patches_per_side, crop=crop, warps=warps, rounds=rounds,
+    restart=restart,
     detector_training=detector_training,
-    segmenter_training=segmenter_training, crf_training=crf_training, masks_epochs=masks_epochs,
-    validate_every=validate_every, restarts=restarts, shares=shares, sigmas_xy=sigmas_xy, sigmas_rgb=sigmas_rgb,
+    segmenter_training=segmenter_training, crf_training=crf_training,
+    masks_epochs=masks_epochs,
+    validate_every=validate_every, restarts=restarts, shares=shares,
+    sigmas_xy=sigmas_xy, sigmas_rgb=sigmas_rgb,
     betas=betas, weights=weights,
 )
 viz.use_style()
 logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
 name = chosen.dataset if chosen.dataset in available() else "synthetic-he"
-splits = zip(("train", "val", "test"), chosen.images, (chosen.sides[0], *[chosen.sides[1]] * 2))
-train, val, test = (live.windows(name, split, count, side) for split, count, side in splits)
+splits = zip(("train", "val", "test"), chosen.images,
+    (chosen.sides[0], *[chosen.sides[1]] * 2))
+train, val, test = (live.windows(name, split, count, side)
+    for split, count, side in splits)
 runner = fabric()
-MICROMETERS, VIEW = 0.25, 180  # per px at 40x; side of the part that pictures show, px
+# per px at 40x; side of the part that pictures show, px
+MICROMETERS, VIEW = 0.25, 180
 where = f"{'Quick' if profile == 'quick' else 'Full'} run, {'synthetic' if name == 'synthetic-he' else 'real'} tissue"
 glue("pp-where", where)
 
@@ -129,18 +136,21 @@ def busiest(points, shape, size=VIEW):
     size = min(size, *shape[:2])
     steps = [range(0, length - size + 1, 16) for length in shape[:2]]
     corners = [(row, column) for row in steps[0] for column in steps[1]]
-    return (*max(corners, key=lambda corner: len(viz.crop_points(points, *corner, size))), size)
+    return (*max(corners, key=lambda corner: len(viz.crop_points(points, *corner,
+        size))), size)
 
 
 def fitted(config, ratio):
     """Return the method with these settings, trained on a share of the dots."""
     dots = sup.annotate_dots(train, ratio, seed)
-    return PartialPoints(config).fit(dots, val, run_dir=folder, fabric=runner, progress=False)
+    return PartialPoints(config).fit(dots, val, run_dir=folder, fabric=runner,
+        progress=False)
 
 
 def mean_scores(predictions):
     """Return the mean over test images of all metrics of Table III."""
-    return pd.DataFrame([segmentation_metrics(s.labels, p) for s, p in zip(test, predictions)]).mean()
+    return pd.DataFrame([segmentation_metrics(s.labels, p)
+        for s, p in zip(test, predictions)]).mean()
 
 
 # %% [markdown]
@@ -155,24 +165,32 @@ augment = AugmentConfig(crop=chosen.crop)
 if not chosen.warps:
     augment = replace(augment, resize=(1.0, 1.0), affine=0.0)
 detector = DetectorConfig(
-    rounds=chosen.rounds, restart=chosen.restart, epochs=epochs, batch=batch, learning_rate=rate,
+    rounds=chosen.rounds, restart=chosen.restart, epochs=epochs, batch=batch,
+    learning_rate=rate,
     validate_every=chosen.validate_every, augment=augment,
 )
 epochs, batch, rate = chosen.segmenter_training
 segmenter = SegmenterConfig(
-    epochs=epochs, batch=batch, learning_rate=rate, crf_epochs=chosen.crf_training[0],
+    epochs=epochs, batch=batch, learning_rate=rate,
+    crf_epochs=chosen.crf_training[0],
     crf_learning_rate=chosen.crf_training[1], validate_every=chosen.validate_every,
-    cluster_restarts=chosen.restarts, augment=replace(augment, elastic=chosen.warps),
+    cluster_restarts=chosen.restarts, augment=replace(augment,
+        elastic=chosen.warps),
 )
 config = PartialPointsConfig(
-    detector, segmenter, patch=chosen.patch, patches_per_side=chosen.patches_per_side, weights=chosen.weights, seed=seed
+    detector, segmenter, patch=chosen.patch,
+    patches_per_side=chosen.patches_per_side, weights=chosen.weights, seed=seed
 )
 
 # %% tags=["hide-input", "remove-output"]
-assert profile != "full" or config == PartialPointsConfig(weights=chosen.weights, seed=seed)  # the library's defaults
-steps = [int(np.ceil(len(train) * chosen.patches_per_side**2 / n)) * e for e, n, _ in
+# the library's defaults
+assert profile != "full" or config == PartialPointsConfig(weights=chosen.weights,
+    seed=seed)
+steps = [int(np.ceil(len(train) * chosen.patches_per_side**2 / n)) * e
+    for e, n, _ in
          (chosen.detector_training, chosen.segmenter_training)]
-glue("pp-size", f"{len(train)} training images of at most {chosen.sides[0]} px, crops of {chosen.crop} px, "
+glue("pp-size",
+    f"{len(train)} training images of at most {chosen.sides[0]} px, crops of {chosen.crop} px, "
      f"{steps[0]} steps for each round of the detector and {steps[1]} for the segmenter")
 
 # %% [markdown]
@@ -184,20 +202,27 @@ place = ExitStack()
 folder = place.enter_context(live.workplace("partial-points", profile))
 method = fitted(config, chosen.ratio)
 few = sup.annotate_dots(train, chosen.ratio, seed)
-first = max(range(len(train)), key=lambda k: len(few[k].points))  # the training image with most dots
+# the training image with most dots
+first = max(range(len(train)), key=lambda k: len(few[k].points))
 kept, truth = few[first].points, train[first]
 print(f"{len(kept)} of {truth.labels.max()} nuclei dotted; {len(method.points[first])} dots after detection")
 
 # %% tags=["hide-input"]
 window, seen = busiest(kept, truth.image.shape), test[0]
-small, predicted = busiest(sup.box_centers(seen.labels), seen.image.shape), method.predict(seen.image)
+small, predicted = busiest(sup.box_centers(seen.labels),
+    seen.image.shape), method.predict(seen.image)
 pictures = {
-    "training image, its dots": viz.crop(truth.image, *window), "test image, detections": viz.crop(seen.image, *small),
-    "prediction": viz.crop(viz.outline(seen.image, predicted, "prediction", 2), *small),
-    "truth": viz.crop(viz.outline(seen.image, seen.labels, "ground_truth", 2), *small),
+    "training image, its dots": viz.crop(truth.image, *window),
+    "test image, detections": viz.crop(seen.image, *small),
+    "prediction": viz.crop(viz.outline(seen.image, predicted, "prediction", 2),
+        *small),
+    "truth": viz.crop(viz.outline(seen.image, seen.labels, "ground_truth", 2),
+        *small),
 }
-shown = [viz.crop_points(kept, *window), viz.crop_points(method.detect(seen.image), *small), None, None]
-glue("pp-success", viz.show_panels(pictures.values(), pictures, points=shown, scale_bar=MICROMETERS))
+shown = [viz.crop_points(kept, *window),
+    viz.crop_points(method.detect(seen.image), *small), None, None]
+glue("pp-success", viz.show_panels(pictures.values(), pictures, points=shown,
+    scale_bar=MICROMETERS))
 
 # %% [markdown]
 # The whole method on one piece of a training image, in the order of Fig. 1 of the article:
@@ -210,16 +235,21 @@ voronoi, cluster = weak_labels(pixels, method.points[first], segmenter)
 
 def step(title, picture, dots=None):
     """Return one panel of the flow, cut to the window."""
-    return (title, viz.crop(picture, *window), None if dots is None else viz.crop_points(dots, *window))
+    return (title, viz.crop(picture, *window), None if dots is None
+        else viz.crop_points(dots, *window))
 
 
 gray = [np.where(mask[first] < 0, np.nan, mask[first]) for mask in masks]
-instances = np.where(method.predict(truth.image)[..., None] > 0, viz.instance_colors(method.predict(truth.image)), 235)
+instances = np.where(method.predict(truth.image)[..., None] > 0,
+    viz.instance_colors(method.predict(truth.image)), 235)
 glue("pp-flow", viz.show_flow([
-    [step("a few dots", pixels, kept), step("mask M", gray[0]), step("probability\nof a center", maps["center"]),
-     step("mask, more\nbackground", gray[-1]), step("all dots", pixels, method.points[first])],
+    [step("a few dots", pixels, kept), step("mask M", gray[0]),
+        step("probability\nof a center", maps["center"]),
+     step("mask, more\nbackground", gray[-1]),
+     step("all dots", pixels, method.points[first])],
     [step("Voronoi label", viz.weak_label_image(voronoi, pixels)),
-     step("cluster label", viz.weak_label_image(cluster, pixels)), step("probability\nof nucleus", maps["nucleus"]),
+     step("cluster label", viz.weak_label_image(cluster, pixels)),
+     step("probability\nof nucleus", maps["nucleus"]),
      step("nuclei", instances.astype(np.uint8))],
 ]))
 
@@ -265,7 +295,8 @@ glue("pp-flow", viz.show_flow([
 # %%
 prob = torch.tensor([[0.9, 0.2, 0.4, 0.7]])
 mask = torch.tensor([[1.0, 0.0, 0.0, -1.0]])  # bump, ring, ring, ignored
-weight = torch.where(mask >= detector.foreground_level, detector.foreground_weight, 1.0)
+weight = torch.where(mask >= detector.foreground_level, detector.foreground_weight,
+    1.0)
 by_hand = (10 * 0.1**2 + 0.2**2 + 0.4**2) / 3
 loss = weighted_mse(prob[None], mask[None], weight[None])
 assert np.isclose(float(loss), by_hand)
@@ -314,11 +345,14 @@ lines = {}
 for number, round_masks in enumerate(masks):
     labels = np.concatenate([sample.labels.ravel() for sample in train])
     values = np.concatenate([mask.ravel() for mask in round_masks])
-    bumps, rest = np.sum(values >= detector.foreground_level), np.sum((values >= 0) & (values < detector.foreground_level))
+    bumps, rest = np.sum(values >= detector.foreground_level), np.sum((values >= 0)
+        & (values < detector.foreground_level))
     weight = detector.foreground_weight * bumps
     lines[number] = {
-        "background": np.mean(values == 0), "of it on nuclei": np.mean(labels[values == 0] > 0),
-        "ignored": np.mean(values < 0), "of it on nuclei ": np.mean(labels[values < 0] > 0),
+        "background": np.mean(values == 0),
+        "of it on nuclei": np.mean(labels[values == 0] > 0),
+        "ignored": np.mean(values < 0),
+        "of it on nuclei ": np.mean(labels[values < 0] > 0),
         "weight of the bumps": weight / (weight + rest),
     }
 spreading = pd.DataFrame.from_dict(lines, orient="index").rename_axis("round")
@@ -330,10 +364,12 @@ glue("pp-weight-last", 100 * float(spreading["weight of the bumps"].iloc[-1]))
 spreading.style.format("{:.3f}")
 
 # %% tags=["hide-input"]
-panels = [viz.crop(truth.image, *window), *(viz.crop(picture, *window) for picture in gray)]
+panels = [viz.crop(truth.image, *window),
+    *(viz.crop(picture, *window) for picture in gray)]
 titles = ["image and dots", *(f"round {number}" for number in range(len(gray)))]
 glue("pp-masks", viz.show_panels(
-    panels, titles, points=[viz.crop_points(kept, *window)] + [None] * len(gray), limits=(0, 1),
+    panels, titles, points=[viz.crop_points(kept, *window)] + [None] * len(gray),
+    limits=(0, 1),
     columns=min(5, len(panels)),
 ))
 
@@ -376,12 +412,15 @@ glue("pp-masks", viz.show_panels(
 # %%
 found = {}
 for strategy in STRATEGIES:
-    one = PartialPoints(replace(config, detector=replace(detector, strategy=strategy)))
-    dots = sup.annotate_dots(train, 1.0 if strategy == "Full" else chosen.ratio, seed)
+    one = PartialPoints(replace(config, detector=replace(detector,
+        strategy=strategy)))
+    dots = sup.annotate_dots(train, 1.0 if strategy == "Full"
+        else chosen.ratio, seed)
     one.fit_detector(dots, val, run_dir=folder, fabric=runner, progress=False)
     found[strategy] = [one.detect(sample.image) for sample in test]
     if strategy == "ext-GM":
-        round_0 = [probability(one.networks["detector"], method.preprocessing.colors(s.image), method.preprocessing)
+        round_0 = [probability(one.networks["detector"],
+            method.preprocessing.colors(s.image), method.preprocessing)
                    for s in train]
 
 # %% [markdown]
@@ -401,9 +440,11 @@ for strategy in STRATEGIES:
 centers = [sup.box_centers(sample.labels) for sample in test]
 lines = {}
 for strategy, points in found.items():
-    each = [metrics.detection_scores(t, p, detector.r1) for t, p in zip(centers, points)]
+    each = [metrics.detection_scores(t, p, detector.r1)
+        for t, p in zip(centers, points)]
     pooled = metrics.DetectionScores.pooled(each)
-    lines[strategy] = {study.NAMES[metric]: getattr(pooled, metric) for metric in study.DETECTION}
+    lines[strategy] = {study.NAMES[metric]: getattr(pooled, metric)
+        for metric in study.DETECTION}
 live_detection = pd.DataFrame.from_dict(lines, orient="index").rename_axis(where)
 live_detection.style.format("{:.3f}")
 
@@ -411,7 +452,8 @@ live_detection.style.format("{:.3f}")
 corner = busiest(centers[0], seen.image.shape, 150)
 glue("pp-strategies-figure", viz.show_detections(
     viz.crop(seen.image, *corner), viz.crop_points(centers[0], *corner),
-    {strategy: viz.crop_points(points[0], *corner) for strategy, points in found.items()},
+    {strategy: viz.crop_points(points[0], *corner)
+        for strategy, points in found.items()},
     radius=detector.r1, columns=3, scale_bar=MICROMETERS,
 ))
 
@@ -429,8 +471,10 @@ glue("pp-strategies-figure", viz.show_detections(
 # %% tags=["hide-input", "remove-output"]
 order = live_detection["F1"].sort_values(ascending=False)
 said = "" if chosen.restart else " ST-nu and ST-bg went on from ext-GM, so they had more steps than the others."
-said += "" if order.index[0] == "Full" else " Full has all dots and yet is not first: most likely it had too few steps."
-glue("pp-strategies-say", f"In this run, {order.index[0]} has the highest F1 ({order.iloc[0]:.2f}) and "
+said += "" if order.index[
+    0] == "Full" else " Full has all dots and yet is not first: most likely it had too few steps."
+glue("pp-strategies-say",
+    f"In this run, {order.index[0]} has the highest F1 ({order.iloc[0]:.2f}) and "
      f"{order.index[-1]} the lowest ({order.iloc[-1]:.2f}).{said}")
 
 # %% [markdown]
@@ -455,15 +499,18 @@ voronoi, cluster = weak_labels(pixels, dots, segmenter)
 assert np.array_equal(voronoi, sup.voronoi_labels(dots, truth.labels.shape))
 edges = sup.voronoi_edges(dots, truth.labels.shape)
 distance = np.minimum(sup.nearest_points(dots, truth.labels.shape)[0], 20)
-quality = {title: sup.label_quality(truth.labels, label) for title, label in (("Voronoi", voronoi), ("cluster", cluster))}
+quality = {title: sup.label_quality(truth.labels, label)
+    for title, label in (("Voronoi", voronoi), ("cluster", cluster))}
 for title, one in quality.items():
     print(f"{title:<8} nucleus wrong {one.nucleus_wrong:.3f}, background wrong {one.background_wrong:.3f}")
 
 # %% tags=["hide-input"]
-drawn = viz.fill(viz.fill(truth.image, truth.labels, "ground_truth", alpha=0.55), edges, "vermilion", alpha=1)
+drawn = viz.fill(viz.fill(truth.image, truth.labels, "ground_truth", alpha=0.55),
+    edges, "vermilion", alpha=1)
 window = busiest(dots, truth.image.shape)
 glue("pp-labels", viz.show_panels(
-    [truth.image, drawn, distance], ["image", "true nuclei, Voronoi edges", "distance to the nearest dot"], crop=window,
+    [truth.image, drawn, distance], ["image", "true nuclei, Voronoi edges",
+        "distance to the nearest dot"], crop=window,
     scale_bar=MICROMETERS,
 ))
 
@@ -495,7 +542,8 @@ glue("pp-labels", viz.show_panels(
 # ```
 
 # %%
-logits = torch.tensor([[0.2, -1.0], [1.5, 0.3], [0.0, 2.0]]).T[None, :, None]  # two classes, three pixels
+# two classes, three pixels
+logits = torch.tensor([[0.2, -1.0], [1.5, 0.3], [0.0, 2.0]]).T[None, :, None]
 target = torch.tensor([[[1, 0, -1]]])
 y = torch.softmax(logits, dim=1)[0, 1, 0]
 by_hand = -(torch.log(y[0]) + torch.log(1 - y[1])) / 2
@@ -516,17 +564,22 @@ place.close()
 folder = place.enter_context(live.workplace("partial-points", profile))
 all_dots, by_share = replace(config, detector=None), {}
 for share in chosen.shares:
-    one = replace(all_dots, segmenter=replace(segmenter, voronoi_share=share, crf_epochs=0))
+    one = replace(all_dots, segmenter=replace(segmenter, voronoi_share=share,
+        crf_epochs=0))
     trained = fitted(one, 1.0)
     by_share[share] = [trained.predict(sample.image) for sample in test]
-live_shares = pd.DataFrame({share: mean_scores(labels) for share, labels in by_share.items()}).T
-live_shares = live_shares[list(study.SEGMENTATION)].rename(columns=study.NAMES).rename_axis(f"share of the Voronoi label; {where}")
+live_shares = pd.DataFrame({share: mean_scores(labels)
+    for share, labels in by_share.items()}).T
+live_shares = live_shares[list(study.SEGMENTATION)].rename(
+    columns=study.NAMES).rename_axis(f"share of the Voronoi label; {where}")
 live_shares.style.format("{:.3f}")
 
 # %% tags=["hide-input"]
 colored = {"image": seen.image, "truth": viz.instance_colors(seen.labels)}
-colored |= {f"$\\alpha$ = {share:g}": viz.instance_colors(labels[0]) for share, labels in by_share.items()}
-glue("pp-shares", viz.show_panels(colored.values(), colored, crop=small, columns=min(5, len(colored)), scale_bar=MICROMETERS))
+colored |= {f"$\\alpha$ = {share:g}": viz.instance_colors(labels[0])
+    for share, labels in by_share.items()}
+glue("pp-shares", viz.show_panels(colored.values(), colored, crop=small,
+    columns=min(5, len(colored)), scale_bar=MICROMETERS))
 
 # %% [markdown]
 # ```{glue:figure} pp-shares
@@ -538,17 +591,23 @@ glue("pp-shares", viz.show_panels(colored.values(), colored, crop=small, columns
 # ```
 
 # %% tags=["hide-input"]
-recorded = study.sweep("share of the Voronoi label", "a =").rename(columns=study.NAMES)
-curves = {where: live_shares} | ({"Study, MoNuSeg": recorded} if len(recorded) > 1 else {})
-figure, axes = plt.subplots(1, len(curves), figsize=(viz.PAGE_WIDTH, 3.1), sharey=True, squeeze=False)
+recorded = study.sweep("share of the Voronoi label",
+    "a =").rename(columns=study.NAMES)
+curves = {where: live_shares} | ({"Study, MoNuSeg": recorded} if len(recorded) > 1
+    else {})
+figure, axes = plt.subplots(1, len(curves), figsize=(viz.PAGE_WIDTH, 3.1),
+    sharey=True, squeeze=False)
 for axis, (title, table) in zip(axes[0], curves.items()):
     for metric, marker in zip(study.SEGMENTATION, "osD^"):
-        axis.plot(table.index, table[study.NAMES[metric]], marker=marker, label=study.NAMES[metric])
+        axis.plot(table.index, table[study.NAMES[metric]], marker=marker,
+            label=study.NAMES[metric])
     axis.set(xlabel=r"$\alpha$", title=title)
 axes[0, 0].set_ylabel("score")
-figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center",
+    ncols=4)
 glue("pp-alpha", figure)
-state = "The right panel is the study on MoNuSeg" if len(recorded) > 1 else "The study on MoNuSeg has not run these rows yet"
+state = "The right panel is the study on MoNuSeg" if len(
+    recorded) > 1 else "The study on MoNuSeg has not run these rows yet"
 glue("pp-alpha-state", state)
 
 # %% [markdown]
@@ -586,8 +645,10 @@ position = np.stack(np.mgrid[:9, :9]).reshape(2, -1)
 color = colors.reshape(3, -1)
 apart = ((position[:, :, None] - position[:, None]) ** 2).sum(0) / (2 * 3.0**2)
 alike = ((color[:, :, None] - color[:, None]) ** 2).sum(0) / (2 * 0.2**2)
-by_hand = (y.ravel()[:, None] * (1 - y.ravel()) * np.exp(-apart - alike)).sum() / y.size
-loss = dense_crf_loss(torch.tensor(y)[None], torch.tensor(colors)[None], sigma_xy=3.0, sigma_rgb=0.2)
+by_hand = (y.ravel()[:, None] * (1 - y.ravel())
+    * np.exp(-apart - alike)).sum() / y.size
+loss = dense_crf_loss(torch.tensor(y)[None], torch.tensor(colors)[None],
+    sigma_xy=3.0, sigma_rgb=0.2)
 assert np.isclose(float(loss), by_hand)
 print(f"{float(loss):.6f} from {y.size**2} pairs")
 
@@ -607,18 +668,24 @@ print(f"{float(loss):.6f} from {y.size**2} pairs")
 # almost the same factor everywhere. `lattice_filter` is such a lattice; compare both on a training image:
 
 # %%
-middle = tuple(slice(length // 2 - 48, length // 2 + 48) for length in truth.labels.shape)
+middle = tuple(slice(length // 2 - 48, length // 2 + 48)
+    for length in truth.labels.shape)
 prob = torch.tensor(truth.labels[middle] > 0, dtype=torch.float32)
-prob = torch.nn.functional.avg_pool2d(prob[None], 7, 1, 3)[0].numpy()  # true nuclei with soft borders
-kernels = compare_kernels(prob, pixels[middle] / 255, segmenter.sigma_xy, segmenter.sigma_rgb)
+# true nuclei with soft borders
+prob = torch.nn.functional.avg_pool2d(prob[None], 7, 1, 3)[0].numpy()
+kernels = compare_kernels(prob, pixels[middle] / 255, segmenter.sigma_xy,
+    segmenter.sigma_rgb)
 print(f"lattice / exact: energy {kernels['energy_ratio']:.2f}, gradient {kernels['gradient_ratio']:.2f} "
       f"(correlation {kernels['gradient_correlation']:.3f})")
 
 # %% tags=["hide-input", "remove-output"]
 recorded = study.our_means("strength of the lattice")
-glue("pp-lattice", f"{recorded.gradient_ratio.iloc[0]:.2f}" if len(recorded) else "not measured")
-glue("pp-lattice-factor", f"{2 * recorded.gradient_ratio.iloc[0]:.1f}" if len(recorded) else "not measured")
-glue("pp-lattice-range", f"{recorded.gradient_ratio.min():.2f} to {recorded.gradient_ratio.max():.2f}"
+glue("pp-lattice", f"{recorded.gradient_ratio.iloc[0]:.2f}" if len(recorded)
+    else "not measured")
+glue("pp-lattice-factor", f"{2 * recorded.gradient_ratio.iloc[0]:.1f}"
+    if len(recorded) else "not measured")
+glue("pp-lattice-range",
+    f"{recorded.gradient_ratio.min():.2f} to {recorded.gradient_ratio.max():.2f}"
      if len(recorded) else "not measured")
 
 # %% [markdown]
@@ -630,7 +697,8 @@ glue("pp-lattice-range", f"{recorded.gradient_ratio.min():.2f} to {recorded.grad
 
 # %%
 plain = pd.DataFrame({0: mean_scores(by_share[0.5])}).T
-varied = {"sigma_xy": chosen.sigmas_xy, "sigma_rgb": chosen.sigmas_rgb, "crf_weight": chosen.betas}
+varied = {"sigma_xy": chosen.sigmas_xy, "sigma_rgb": chosen.sigmas_rgb,
+    "crf_weight": chosen.betas}
 tried, live_crf = {}, {}
 for field, values in varied.items():
     for value in values:
@@ -667,12 +735,16 @@ glue("pp-crf-state", "Study, MoNuSeg" if complete else where)
 
 # %% tags=["hide-input", "remove-output"]
 gains = {where: float(live_crf.loc[("crf_weight", segmenter.crf_weight), "aji"])}
-both = pd.concat([study.our_means("segmentation"), study.our_means("choices in stage 2")])
+both = pd.concat([study.our_means("segmentation"),
+    study.our_means("choices in stage 2")])
 if {"GT points", "cross-entropy only"} <= set(both.index):
-    gains["Study, MoNuSeg"] = float(both.aji["GT points"] - both.aji["cross-entropy only"])
+    gains["Study, MoNuSeg"] = float(both.aji["GT points"]
+        - both.aji["cross-entropy only"])
 said = " and ".join(f"{gain:+.3f} ({place})" for place, gain in gains.items())
-merged = " AJI that falls while pixel F1 holds points to merged neighbors." if min(gains.values()) < 0 else ""
-glue("pp-crf-say", f"At the published values, fine-tuning changes AJI by {said}.{merged}")
+merged = " AJI that falls while pixel F1 holds points to merged neighbors." if min(
+    gains.values()) < 0 else ""
+glue("pp-crf-say",
+    f"At the published values, fine-tuning changes AJI by {said}.{merged}")
 
 # %% [markdown]
 # ```{glue:figure} pp-crf
@@ -704,17 +776,22 @@ glue("pp-crf-say", f"At the published values, fine-tuning changes AJI by {said}.
 by_ratio = {"GT points": tried[segmenter]}  # trained above: the published best
 for share in reversed(chosen.ratios):
     trained = method if share == chosen.ratio else fitted(config, share)
-    by_ratio[f"{100 * share:g} %"] = [trained.predict(sample.image) for sample in test]
+    by_ratio[f"{100 * share:g} %"] = [trained.predict(sample.image)
+        for sample in test]
 learned = training_notes(trained, runner)["training"]
 masks_config = FullySupervisedConfig(
-    replace(segmenter, epochs=chosen.masks_epochs, crf_epochs=0), patch=chosen.patch,
+    replace(segmenter, epochs=chosen.masks_epochs, crf_epochs=0),
+    patch=chosen.patch,
     patches_per_side=chosen.patches_per_side, weights=chosen.weights, seed=seed,
 )
-supervised = FullySupervised(masks_config).fit(train, val, run_dir=folder, fabric=runner, progress=False)
+supervised = FullySupervised(masks_config).fit(train, val, run_dir=folder,
+    fabric=runner, progress=False)
 by_ratio["fully supervised"] = [supervised.predict(sample.image) for sample in test]
 place.close()
-live_segmentation = pd.DataFrame({row: mean_scores(labels) for row, labels in by_ratio.items()}).T.iloc[::-1]
-live_segmentation = live_segmentation[list(study.SEGMENTATION)].rename(columns=study.NAMES).rename_axis(where)
+live_segmentation = pd.DataFrame({row: mean_scores(labels)
+    for row, labels in by_ratio.items()}).T.iloc[::-1]
+live_segmentation = live_segmentation[list(study.SEGMENTATION)].rename(
+    columns=study.NAMES).rename_axis(where)
 live_segmentation.style.format("{:.3f}")
 
 # %% [markdown]
@@ -722,13 +799,15 @@ live_segmentation.style.format("{:.3f}")
 # nothing about the method; the recorded study does ([below](pp-tables)).
 
 # %% tags=["hide-input"]
-ajis = np.array([metrics.aji(sample.labels, labels) for sample, labels in zip(test, by_ratio["GT points"])])
+ajis = np.array([metrics.aji(sample.labels, labels)
+    for sample, labels in zip(test, by_ratio["GT points"])])
 ends = {"best": int(ajis.argmax()), "worst": int(ajis.argmin())}
 rows = [row for row in by_ratio if row != "fully supervised"][::-1]
 pictures, names = [], []
 for end, k in ends.items():
     cut = busiest(centers[k], test[k].image.shape, 160)
-    for title, labels in (("truth", test[k].labels), *((row, by_ratio[row][k]) for row in rows)):
+    for title, labels in (("truth", test[k].labels),
+            *((row, by_ratio[row][k]) for row in rows)):
         if title == "truth":
             pictures.append(viz.crop(test[k].image, *cut))
             names.append(f"{end} image")
@@ -794,35 +873,45 @@ glue("pp-curves", figure)
 # `nucleus_deviation`. We take the absolute difference, averaged over colors, as the release does.
 
 # %% tags=["hide-input"]
-per_image = study.image_scores([*(f"{100 * share:g} %" for share in (0.05, 0.1, 0.25, 0.5)), "GT points"], "aji")
+per_image = study.image_scores([*(f"{100 * share:g} %"
+    for share in (0.05, 0.1, 0.25, 0.5)), "GT points"], "aji")
 title, pictured = "Study, MoNuSeg", "monuseg" in available() and not per_image.empty
 if pictured:
-    hard = study.difficulty(live.windows("monuseg", "test", 14, 1000), method.preprocessing.colors)
+    hard = study.difficulty(live.windows("monuseg", "test", 14, 1000),
+        method.preprocessing.colors)
 elif per_image.empty:
     title = where
-    each = {row: [metrics.aji(s.labels, p) for s, p in zip(test, by_ratio[row])] for row in rows}
-    per_image, hard = pd.DataFrame(each, index=test.ids), study.difficulty(test, method.preprocessing.colors)
+    each = {row: [metrics.aji(s.labels, p) for s, p in zip(test, by_ratio[row])]
+        for row in rows}
+    per_image, hard = pd.DataFrame(each, index=test.ids), study.difficulty(test,
+        method.preprocessing.colors)
 else:
     hard = pd.DataFrame(np.nan, per_image.index, ["nuclei-bg-diff", "nuclei-std"])
 
 # %% tags=["hide-input"]
 order = per_image[per_image.columns[-1]].sort_values(ascending=False).index
-figure, axes = plt.subplots(1, 3, figsize=(viz.PAGE_WIDTH, 0.9 + 0.26 * max(6, len(order))), sharey=True,
+figure, axes = plt.subplots(1, 3, figsize=(viz.PAGE_WIDTH, 0.9 + 0.26
+    * max(6, len(order))), sharey=True,
                             width_ratios=(2, 1, 1))
 for row, marker, color in zip(per_image, "osD^v", viz.CYCLE):
-    axes[0].plot(per_image.loc[order, row], range(len(order)), marker, color=color, label=row, ls="none", alpha=0.85)
+    axes[0].plot(per_image.loc[order, row], range(len(order)), marker, color=color,
+        label=row, ls="none", alpha=0.85)
 for axis, column in zip(axes[1:], hard):
     axis.barh(range(len(order)), hard.loc[order, column], color=viz.PALETTE["blue"])
     axis.set_xlabel(column)
-axes[0].set_yticks(range(len(order)), [image.removesuffix("-01Z-00-DX1") for image in order])
+axes[0].set_yticks(range(len(order)), [image.removesuffix("-01Z-00-DX1")
+    for image in order])
 axes[0].set(xlabel="AJI", title=title)
-figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
+figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center",
+    ncols=5)
 glue("pp-images", figure)
 
 # %% tags=["hide-input", "remove-output"]
 ranks = per_image.iloc[:, -1].rank()
-links = {column: float(ranks.corr(hard[column].reindex(per_image.index).rank())) for column in hard}
-told = [f"{column}: {value:+.2f}" for column, value in links.items() if value == value]
+links = {column: float(ranks.corr(hard[column].reindex(per_image.index).rank()))
+    for column in hard}
+told = [f"{column}: {value:+.2f}" for column, value in links.items()
+    if value == value]
 if len(ranks) < 5:
     hint = f"{len(ranks)} images ({title}) are too few for a correlation"
 elif told:
@@ -850,11 +939,15 @@ glue("pp-hard", hint)
 
 # %% tags=["hide-input"]
 minutes = published("qu2020", "annotation time").set_index("row")["value"]
-scores = published("qu2020", "segmentation").query("dataset == 'lc' and metric == 'aji'").set_index("row")["value"]
+scores = published("qu2020",
+    "segmentation").query("dataset == 'lc' and metric == 'aji'").set_index(
+    "row")["value"]
 price = pd.DataFrame([
-    {"annotation": kind, "minutes per image": minutes[kind], "times as fast as masks": minutes["full masks"] / minutes[kind],
+    {"annotation": kind, "minutes per image": minutes[kind],
+        "times as fast as masks": minutes["full masks"] / minutes[kind],
      "AJI, lung images": scores.get(row, np.nan)}
-    for kind, row in (("full masks", "fully supervised"), ("boxes", ""), ("all dots", "GT points"),
+    for kind, row in (("full masks", "fully supervised"), ("boxes", ""),
+        ("all dots", "GT points"),
                       ("10 % of the dots, less than", "10 %"))
 ]).set_index("annotation")
 tenth = price.loc["10 % of the dots, less than"]
@@ -867,10 +960,13 @@ glue("pp-aji-kept", 100 * float(scores["10 %"] / scores["fully supervised"]))
 price.style.format("{:.4g}", na_rep="not published")
 
 # %% tags=["hide-input", "remove-output"]
-printed = published("qu2020", "segmentation").query("dataset == 'monuseg'").set_index(["row", "metric"])["value"]
+printed = published("qu2020",
+    "segmentation").query("dataset == 'monuseg'").set_index(["row",
+        "metric"])["value"]
 glue("pp-mo-dots", float(printed["GT points", "aji"]))
 glue("pp-mo-masks", float(printed["fully supervised", "aji"]))
-gap = float(printed["fully supervised", "accuracy"] - printed["GT points", "accuracy"])
+gap = float(printed["fully supervised", "accuracy"]
+    - printed["GT points", "accuracy"])
 glue("pp-gap", gap)
 glue("pp-gap-relative", 100 * gap / float(printed["fully supervised", "accuracy"]))
 
@@ -908,7 +1004,8 @@ study.side_by_side("segmentation", study.SEGMENTATION)
 # **Tables IV and V.** Ten draws of 10 % of the dots: does it matter which nuclei were dotted?
 
 # %% tags=["hide-input"]
-study.side_by_side("ten draws of 10 % of the dots", (*study.DETECTION, *study.SEGMENTATION)).T
+study.side_by_side("ten draws of 10 % of the dots",
+    (*study.DETECTION, *study.SEGMENTATION)).T
 
 # %% [markdown]
 # **Table VI.** Trained on one dataset, tested on another. The breast images of TNBC take the part of the private lung images;
@@ -920,11 +1017,13 @@ study.side_by_side("across datasets", study.SEGMENTATION)
 # %% tags=["hide-input", "remove-output"]
 compared = comparison("partial-points")
 compared = compared[compared.verdict != "not run"]
-agree, differ = (int((compared.verdict == verdict).sum()) for verdict in ("agrees", "differs"))
+agree, differ = (int((compared.verdict == verdict).sum())
+    for verdict in ("agrees", "differs"))
 said = f"{len(compared)} published values have a recorded counterpart so far: {agree} agree within {TOLERANCE}, {differ} differ"
 off = compared[compared.metric.isin(["aji", "f1"])].difference
 said += f"; the mean difference of AJI and detection F1 is {off.mean():+.3f}" if len(off) else ""
-glue("pp-verdict", said if len(compared) else "No row of these tables is recorded yet")
+glue("pp-verdict", said if len(compared)
+    else "No row of these tables is recorded yet")
 
 # %% [markdown]
 # {glue:text}`pp-verdict`. The tolerance was set beforehand; the rule, and the same numbers, stand on
@@ -950,14 +1049,16 @@ glue("pp-verdict", said if len(compared) else "No row of these tables is recorde
 
 # %% tags=["hide-input"]
 print(study.not_recorded("choices in detection"))
-study.choices("choices in detection", list(study.DETECTION), ("detection strategies, 10 % of the dots", "ST-bg"))
+study.choices("choices in detection", list(study.DETECTION),
+    ("detection strategies, 10 % of the dots", "ST-bg"))
 
 # %% [markdown]
 # Stage 2, from all dots where the name does not say otherwise:
 
 # %% tags=["hide-input"]
 print(study.not_recorded("choices in stage 2"))
-study.choices("choices in stage 2", list(study.SEGMENTATION), ("segmentation", "GT points"))
+study.choices("choices in stage 2", list(study.SEGMENTATION),
+    ("segmentation", "GT points"))
 
 # %% [markdown]
 # (pp-scratch)=
@@ -970,11 +1071,13 @@ study.choices("choices in stage 2", list(study.SEGMENTATION), ("segmentation", "
 
 # %% tags=["hide-input"]
 print(study.not_recorded("closing the gap, all dots"))
-study.choices("closing the gap, all dots", list(study.SEGMENTATION), ("segmentation", "GT points"))
+study.choices("closing the gap, all dots", list(study.SEGMENTATION),
+    ("segmentation", "GT points"))
 
 # %% tags=["hide-input"]
 print(study.not_recorded("closing the gap, masks"))
-study.choices("closing the gap, masks", list(study.SEGMENTATION), ("segmentation", "fully supervised"))
+study.choices("closing the gap, masks", list(study.SEGMENTATION),
+    ("segmentation", "fully supervised"))
 
 # %% [markdown]
 # Read these tables as differences within a column. An idea counts as a step towards the article only if it gains more than
@@ -992,16 +1095,22 @@ study.choices("segmentation, short", list(study.SEGMENTATION))
 # stains are varied on raw colors. The learning rate, on which article and release disagree, was chosen by F1 on the validation images:
 
 # %% tags=["hide-input"]
-rates = {row: study.recorded_training("learning rate of the detector, short", f"ext-GM, {row}") for row in ("0.001", "0.0001")}
-validation = {rate: seeds[0]["round-0"]["best_score"] for rate, seeds in rates.items() if seeds}
-print("best F1 on validation images by learning rate:", {rate: round(score, 3) for rate, score in validation.items()})
+rates = {row: study.recorded_training("learning rate of the detector, short",
+    f"ext-GM, {row}") for row in ("0.001", "0.0001")}
+validation = {rate: seeds[0]["round-0"]["best_score"]
+    for rate, seeds in rates.items() if seeds}
+print("best F1 on validation images by learning rate:",
+    {rate: round(score, 3) for rate, score in validation.items()})
 print(study.not_recorded("detection strategies going on, short"))
 study.choices("detection strategies going on, short", list(study.DETECTION))
 
 # %% tags=["hide-input", "remove-output"]
-anew, onward = (study.our_means(name) for name in ("detection strategies, short", "detection strategies going on, short"))
+anew, onward = (study.our_means(name)
+    for name in ("detection strategies, short",
+        "detection strategies going on, short"))
 said = [f"{title}: F1 {table.f1['ext-GM']:.2f} after round 0 (ext-GM) and {table.f1['ST-bg']:.2f} after the last (ST-bg)"
-        for title, table in (("New networks", anew), ("Going on, varied stains", onward))
+        for title, table in (("New networks", anew),
+            ("Going on, varied stains", onward))
         if {"ext-GM", "ST-bg"} <= set(table.index)]
 glue("pp-rounds-say", ". ".join(said) if said else "Nothing is recorded yet")
 
@@ -1013,25 +1122,32 @@ glue("pp-rounds-say", ". ".join(said) if said else "Nothing is recorded yet")
 # %% tags=["hide-input"]
 compared_rows = {
     "GT points": ("segmentation", "GT points"),
-    "Half the epochs, stain jitter, raw colors": ("segmentation, short", "GT points, stain jitter, raw colors"),
-    "All epochs, stain jitter, raw colors": ("closing the gap, all dots", "stain jitter, raw colors"),
+    "Half the epochs, stain jitter, raw colors": ("segmentation, short",
+        "GT points, stain jitter, raw colors"),
+    "All epochs, stain jitter, raw colors": ("closing the gap, all dots",
+        "stain jitter, raw colors"),
 }
 organs = study.by_organ(compared_rows, ("aji", "precision_pixel", "recall_pixel"))
 organs.style.format("{:.2f}", na_rep=NOT_RUN)
 
 # %% tags=["hide-input", "remove-output"]
 said = []
-for title in dict.fromkeys(organs.columns.get_level_values(0)) if len(organs) else ():
+for title in dict.fromkeys(organs.columns.get_level_values(0)) if len(
+        organs) else ():
     count = organs.index.get_level_values("test images").to_numpy()
     seen_organs = organs.index.get_level_values("in training") == "yes"
     part = organs[title].mul(count, axis=0)
-    mean = {flag: part[mask].sum() / count[mask].sum() for flag, mask in ((True, seen_organs), (False, ~seen_organs))}
-    said.append(f"{title}: AJI {mean[True]['AJI']:.2f} on organs of the training images and {mean[False]['AJI']:.2f} on "
+    mean = {flag: part[mask].sum() / count[mask].sum()
+        for flag, mask in ((True, seen_organs), (False, ~seen_organs))}
+    said.append(
+        f"{title}: AJI {mean[True]['AJI']:.2f} on organs of the training images and {mean[False]['AJI']:.2f} on "
                 f"the others, there with pixel precision {mean[False]['pixel P']:.2f} and recall {mean[False]['pixel R']:.2f}")
 glue("pp-organs-say", ". ".join(said) if said else "Nothing is recorded yet")
-recalls = [organs[title]["pixel R"][~seen_organs].mean() for title in compared_rows if title in organs]
+recalls = [organs[title]["pixel R"][~seen_organs].mean() for title in compared_rows
+    if title in organs]
 back = len(recalls) > 1 and max(recalls[1:]) > recalls[0] + 0.1
-glue("pp-recall-say", f"Raw colors and varied stains {'bring' if back else 'do not bring'} the recall back.")
+glue("pp-recall-say",
+    f"Raw colors and varied stains {'bring' if back else 'do not bring'} the recall back.")
 
 # %% [markdown]
 # {glue:text}`pp-organs-say`. High precision with low recall means that the network finds only nuclei that look like those of
@@ -1051,12 +1167,16 @@ study.choices("dense CRF settings, short", list(study.SEGMENTATION),
 
 # %% tags=["hide-input", "remove-output"]
 pairs = {
-    "100 + 20 epochs, normalized colors": (("segmentation", "GT points"), ("choices in stage 2", "cross-entropy only")),
-    "50 + 10 epochs, varied stains": (("segmentation, short", "GT points, stain jitter, raw colors"),
-                                      ("dense CRF settings, short", "cross-entropy only")),
+    "100 + 20 epochs, normalized colors": (("segmentation", "GT points"),
+        ("choices in stage 2", "cross-entropy only")),
+    "50 + 10 epochs, varied stains": (("segmentation, short",
+        "GT points, stain jitter, raw colors"),
+                                      ("dense CRF settings, short",
+                                          "cross-entropy only")),
     **{f"100 + 20 epochs, varied stains{name}": (
         ("closing the gap, all dots", f"stain jitter, raw colors{name}"),
-        ("closing the gap, all dots", "stain jitter, raw colors, cross-entropy only"))
+        ("closing the gap, all dots",
+            "stain jitter, raw colors, cross-entropy only"))
        for name in ("", ", dense CRF as strong as on the lattice")},
 }
 said = []
@@ -1064,7 +1184,8 @@ for title, pair in pairs.items():
     both = [study.our_means(experiment) for experiment, _ in pair]
     if all(row in table.index for table, (_, row) in zip(both, pair)):
         after, before = (table.loc[row] for table, (_, row) in zip(both, pair))
-        said.append(f"{title}: AJI {after.aji - before.aji:+.3f}, pixel F1 {after.f1_pixel - before.f1_pixel:+.3f}, "
+        said.append(
+            f"{title}: AJI {after.aji - before.aji:+.3f}, pixel F1 {after.f1_pixel - before.f1_pixel:+.3f}, "
                     f"{before.objects / before.nuclei:.2f} objects per nucleus before and {after.objects / after.nuclei:.2f} after")
 glue("pp-tuning-say", "; ".join(said) if said else "nothing is recorded yet")
 
@@ -1081,19 +1202,25 @@ glue("pp-tuning-say", "; ".join(said) if said else "nothing is recorded yet")
 # After round 0 the network has seen bumps and rings, and nothing else. Here is what it says about a whole training image.
 
 # %% tags=["hide-input"]
-areas = [np.sum(sup.confident_background(prob, low=0, high=0.7, area=200)) for prob in round_0]
+areas = [np.sum(sup.confident_background(prob, low=0, high=0.7, area=200))
+    for prob in round_0]
 k = int(np.argmax(areas))
 saturated = sup.confident_background(round_0[k], low=0, high=0.7, area=200)
 low = sup.confident_background(round_0[k], low=0.1, high=2, area=200)
-corner = busiest(np.argwhere(saturated)[::50] if saturated.any() else kept, saturated.shape)
-drawn = viz.fill(viz.fill(train[k].image, low, "background", alpha=0.6), saturated, "vermilion", alpha=0.8)
+corner = busiest(np.argwhere(saturated)[::50] if saturated.any()
+    else kept, saturated.shape)
+drawn = viz.fill(viz.fill(train[k].image, low, "background", alpha=0.6), saturated,
+    "vermilion", alpha=0.8)
 glue("pp-saturated", viz.show_panels(
     [viz.outline(train[k].image, train[k].labels), round_0[k], drawn],
-    ["true outlines", "probability after round 0", "new background"], crop=corner, limits=(0, 1),
+    ["true outlines", "probability after round 0", "new background"], crop=corner,
+    limits=(0, 1),
 ))
 glue("pp-saturated-share", 100 * float(np.mean(saturated)))
-on_nuclei = float(np.mean(train[k].labels[saturated] > 0)) if saturated.any() else float("nan")
-glue("pp-saturated-wrong", f"{100 * on_nuclei:.0f} % of them lie on nuclei" if saturated.any() else "there are none here")
+on_nuclei = float(np.mean(train[k].labels[saturated] > 0)) if saturated.any(
+    ) else float("nan")
+glue("pp-saturated-wrong", f"{100 * on_nuclei:.0f} % of them lie on nuclei"
+    if saturated.any() else "there are none here")
 
 # %% [markdown]
 # ```{glue:figure} pp-saturated
@@ -1115,22 +1242,27 @@ glue("pp-saturated-wrong", f"{100 * on_nuclei:.0f} % of them lie on nuclei" if s
 
 # %%
 empty = torch.full((1, 1, 4, 4), -1.0)
-print("loss of a crop without a dot:", float(weighted_mse(torch.rand(1, 1, 4, 4), empty, torch.ones_like(empty))))
+print("loss of a crop without a dot:",
+    float(weighted_mse(torch.rand(1, 1, 4, 4), empty, torch.ones_like(empty))))
 for share in (0.05, 0.1, 0.25, 0.5):
     without = [(1 - share) ** n for n in (5, 10, 30)]
-    print(f"{100 * share:3g} %: no dot among 5, 10, 30 nuclei:", "  ".join(f"{p:.2f}" for p in without))
+    print(f"{100 * share:3g} %: no dot among 5, 10, 30 nuclei:",
+        "  ".join(f"{p:.2f}" for p in without))
 
 # %% tags=["hide-input"]
 size, share = chosen.crop, 0.05
 dots = sup.annotate_dots(train, share, seed)[first].points
-rows_of, columns_of = (range(0, length - size + 1, size) for length in truth.image.shape[:2])
+rows_of, columns_of = (range(0, length - size + 1, size)
+    for length in truth.image.shape[:2])
 tinted = truth.image.copy()
 for row in rows_of:
     for column in columns_of:
         if not len(viz.crop_points(dots, row, column, size)):
             tinted[row : row + size, column : column + size] //= 2
-blank = np.mean([not len(viz.crop_points(dots, row, column, size)) for row in rows_of for column in columns_of])
-glue("pp-blank", viz.show_panels([tinted], points=[dots], width=3.4, scale_bar=MICROMETERS))
+blank = np.mean([not len(viz.crop_points(dots, row, column, size))
+    for row in rows_of for column in columns_of])
+glue("pp-blank", viz.show_panels([tinted], points=[dots], width=3.4,
+    scale_bar=MICROMETERS))
 glue("pp-blank-share", 100 * float(blank))
 
 # %% [markdown]
@@ -1155,10 +1287,13 @@ glue("pp-blank-share", 100 * float(blank))
 corner = busiest(centers[0], seen.image.shape, 150)
 glue("pp-merged", viz.show_matches(
     viz.crop(seen.image, *corner), viz.crop(seen.labels, *corner),
-    {row: viz.crop(by_ratio[row][0], *corner) for row in ("fully supervised", "GT points")}, width=5.6,
+    {row: viz.crop(by_ratio[row][0], *corner)
+        for row in ("fully supervised", "GT points")}, width=5.6,
 ))
-merged = metrics.ContingencyTable.from_labels(seen.labels, by_ratio["fully supervised"][0])
-counts = np.bincount(merged.cols[merged.overlaps > 0.5 * merged.gt_areas[merged.rows]], minlength=merged.m)
+merged = metrics.ContingencyTable.from_labels(seen.labels,
+    by_ratio["fully supervised"][0])
+counts = np.bincount(merged.cols[merged.overlaps > 0.5
+    * merged.gt_areas[merged.rows]], minlength=merged.m)
 glue("pp-clump", int(counts.max(initial=0)))
 
 # %% [markdown]
@@ -1183,19 +1318,24 @@ glue("pp-clump", int(counts.max(initial=0)))
 # %% tags=["hide-input"]
 if "monuseg" in available() and name == "synthetic-he":
     real = [live.windows("monuseg", split, count, side) for split, count, side in
-            (("train", 4, chosen.sides[0]), ("val", 1, chosen.sides[1]), ("test", 2, chosen.sides[1]))]
+            (("train", 4, chosen.sides[0]), ("val", 1, chosen.sides[1]),
+                ("test", 2, chosen.sides[1]))]
     with live.workplace("partial-points", profile) as folder:
         on_real = PartialPoints(all_dots).fit(
-            sup.annotate_dots(real[0], 1.0, seed), real[1], run_dir=folder, fabric=runner, progress=False)
+            sup.annotate_dots(real[0], 1.0, seed), real[1], run_dir=folder,
+            fabric=runner, progress=False)
     panels = [picture for sample in real[2] for picture in (
         viz.outline(sample.image, sample.labels, width=2),
         viz.outline(sample.image, on_real.predict(sample.image), "prediction", 2))]
-    scores = [metrics.aji(sample.labels, on_real.predict(sample.image)) for sample in real[2]]
-    figure = viz.show_panels(panels, ["truth", "prediction"] * 2, scale_bar=MICROMETERS)
+    scores = [metrics.aji(sample.labels, on_real.predict(sample.image))
+        for sample in real[2]]
+    figure = viz.show_panels(panels, ["truth", "prediction"] * 2,
+        scale_bar=MICROMETERS)
     said = f"AJI {scores[0]:.2f} and {scores[1]:.2f}; quick run, real tissue"
 else:
     figure, axis = plt.subplots(figsize=(viz.PAGE_WIDTH, 1))
-    axis.text(0.5, 0.5, "no real images here, or all of this page is about them", ha="center", va="center")
+    axis.text(0.5, 0.5, "no real images here, or all of this page is about them",
+        ha="center", va="center")
     axis.set_axis_off()
     said = "Not drawn in this run"
 glue("pp-real", figure)
@@ -1231,7 +1371,8 @@ kept_share = ...  # your line here
 
 # %% tags=["solution"]
 kept_share = 1 - (1 - 1 / 600) ** 60
-drawn = [len(sup.sample_points(np.arange(1200).reshape(-1, 2), 0.1, k, replace=True)) / 600 for k in range(20)]
+drawn = [len(sup.sample_points(np.arange(1200).reshape(-1, 2), 0.1, k,
+    replace=True)) / 600 for k in range(20)]
 print(f"computed {kept_share:.4f}, mean of 20 draws {np.mean(drawn):.4f}")
 
 # %% [markdown]
@@ -1248,7 +1389,8 @@ print(f"computed {kept_share:.4f}, mean of 20 draws {np.mean(drawn):.4f}")
 # ```
 
 # %%
-thresholds = (0.1, 0.2, 0.35, 0.5, 0.65, 0.8)  # use maps["center"] and points_from_map
+# use maps["center"] and points_from_map
+thresholds = (0.1, 0.2, 0.35, 0.5, 0.65, 0.8)
 
 # %% [markdown]
 # ```{solution-start} ex-partial-points-2
@@ -1261,7 +1403,8 @@ thresholds = (0.1, 0.2, 0.35, 0.5, 0.65, 0.8)  # use maps["center"] and points_f
 # %% tags=["solution"]
 all_centers = sup.box_centers(truth.labels)
 for threshold in thresholds:
-    points = points_from_map(maps["center"], threshold, detector.min_area, detector.max_area)
+    points = points_from_map(maps["center"], threshold, detector.min_area,
+        detector.max_area)
     s = metrics.detection_scores(all_centers, points, detector.r1)
     print(f"{threshold:4}: {len(points):4} dots, precision {s.precision:.2f}, recall {s.recall:.2f}")
 
@@ -1293,7 +1436,8 @@ for threshold in thresholds:
 before, after = [], []
 for sample in test:
     labels, points = method.predict(sample.image), method.detect(sample.image)
-    cut = np.where(sup.voronoi_edges(points, labels.shape), 0, labels) if len(points) else labels
+    cut = np.where(sup.voronoi_edges(points, labels.shape), 0,
+        labels) if len(points) else labels
     before.append(metrics.aji(sample.labels, labels))
     after.append(metrics.aji(sample.labels, components(cut > 0, min_size=20)))
 print(f"AJI {np.mean(before):.3f} before, {np.mean(after):.3f} after")

@@ -106,8 +106,10 @@ from nucseg.supervision.self_modulation import modulate
 
 # %% tags=["hide-input"]
 chosen = settings(
-    "sia-wsss", profile, dataset=dataset, images=images, patch=patch, transformer=transformer, neighbors=neighbors,
-    crops=crops, decoder=decoder, recolored=recolored, training=training, optimizer=optimizer,
+    "sia-wsss", profile, dataset=dataset, images=images, patch=patch,
+    transformer=transformer, neighbors=neighbors,
+    crops=crops, decoder=decoder, recolored=recolored, training=training,
+    optimizer=optimizer,
     validate_every=validate_every, continued=continued, looked_at=looked_at,
 )
 viz.use_style()
@@ -115,15 +117,18 @@ logging.getLogger("lightning_fabric.utilities.rank_zero").setLevel(logging.WARNI
 name = chosen.dataset if chosen.dataset in available() else "synthetic-tissue"
 data = None
 if name == "synthetic-tissue":
-    data = {"counts": dict(zip(("train", "val", "test"), chosen.images)), "seed": seed,
+    data = {"counts": dict(zip(("train", "val", "test"), chosen.images)),
+        "seed": seed,
             "knobs": asdict(TissueConfig(size=chosen.patch))}
-train, val, test = (tissue_part(name, part, data) for part in ("train", "val", "test"))
+train, val, test = (tissue_part(name, part, data)
+    for part in ("train", "val", "test"))
 classes = tuple(train[0].tags)
 where = f"{'Quick' if profile == 'quick' else 'Full'} run, {'synthetic' if data else 'real'} tissue"
 glue("sw-where", where)
 glue("sw-where-small", where[0].lower() + where[1:])
 for kind in ("luad", "bcss"):
-    glue(f"sw-{kind}-images", f"{DATASETS['luad-histoseg' if kind == 'luad' else 'bcss-wsss'].images:,}")
+    glue(f"sw-{kind}-images",
+        f"{DATASETS['luad-histoseg' if kind == 'luad' else 'bcss-wsss'].images:,}")
 
 # %% [markdown]
 # ## The idea in one picture
@@ -133,42 +138,57 @@ for kind in ("luad", "bcss"):
 # %%
 width, blocks, heads, stem, auxiliary, weights = chosen.transformer
 epochs, batch, rate = chosen.training
-vit = TissueViTConfig(width=width, depth=blocks, heads=heads, stem=stem, auxiliary=auxiliary, weights=weights, size=chosen.patch)
+vit = TissueViTConfig(width=width, depth=blocks, heads=heads, stem=stem,
+    auxiliary=auxiliary, weights=weights, size=chosen.patch)
 config = SIAWSSSConfig(
-    vit=vit, patch=chosen.patch, epochs=epochs, batch=batch, learning_rate=rate, seed=seed,
+    vit=vit, patch=chosen.patch, epochs=epochs, batch=batch, learning_rate=rate,
+    seed=seed,
     inhibition=InhibitionConfig(graph=TokenGraphConfig(neighbors=chosen.neighbors)),
-    activation=ActivationConfig(crops=chosen.crops[0], crop=chosen.crops[1], position=chosen.crops[2]),
-    decoder_channels=chosen.decoder[0], dilation=chosen.decoder[1], stain=SIAWSSSConfig().stain if chosen.recolored else None,
-    optimizer=chosen.optimizer[0], schedule=chosen.optimizer[1], warm_up=chosen.optimizer[2], validate_every=chosen.validate_every,
+    activation=ActivationConfig(crops=chosen.crops[0], crop=chosen.crops[1],
+        position=chosen.crops[2]),
+    decoder_channels=chosen.decoder[0], dilation=chosen.decoder[1],
+    stain=SIAWSSSConfig().stain if chosen.recolored else None,
+    optimizer=chosen.optimizer[0], schedule=chosen.optimizer[1],
+    warm_up=chosen.optimizer[2], validate_every=chosen.validate_every,
 )
-trainings = {"max pooling": plain_cam(config, "max"), "average pooling": plain_cam(config, "average"), "SIA-WSSS": config}
+trainings = {"max pooling": plain_cam(config, "max"),
+    "average pooling": plain_cam(config, "average"), "SIA-WSSS": config}
 
 # %%
 place = ExitStack()
 folder = place.enter_context(live.workplace("sia-wsss", profile))
 methods = {}
 for title, one in trainings.items():
-    methods[title] = SIAWSSS(one).fit(train, val, run_dir=folder, fabric=fabric(), progress=False)
+    methods[title] = SIAWSSS(one).fit(train, val, run_dir=folder, fabric=fabric(),
+        progress=False)
 whole = methods["SIA-WSSS"]
-found_on_val = {title: method.histories["sia"].best_score for title, method in methods.items()}
-print({title: f"mIoU {score:.3f} on validation images" for title, score in found_on_val.items()})
+found_on_val = {title: method.histories["sia"].best_score
+    for title, method in methods.items()}
+print({title: f"mIoU {score:.3f} on validation images"
+    for title, score in found_on_val.items()})
 
 # %% tags=["hide-input", "remove-output"]
-assert profile != "full" or config == SIAWSSSConfig(seed=seed)  # the library's defaults
-glue("sw-size", f"{len(train)} training images, {len(val)} for validation, {len(test)} for test, patches of {chosen.patch} px, "
+# the library's defaults
+assert profile != "full" or config == SIAWSSSConfig(seed=seed)
+glue("sw-size",
+    f"{len(train)} training images, {len(val)} for validation, {len(test)} for test, patches of {chosen.patch} px, "
      f"{blocks} blocks, {epochs} epochs")
-tallies = {title: [Tally.of(method, sample) for sample in test] for title, method in methods.items()}
+tallies = {title: [Tally.of(method, sample) for sample in test]
+    for title, method in methods.items()}
 pooled = {title: Tally.pooled(parts) for title, parts in tallies.items()}
-mixed = study.most_mixed(list(test)[: max(chosen.looked_at, 60)], len(classes), chosen.patch)
+mixed = study.most_mixed(list(test)[: max(chosen.looked_at, 60)], len(classes),
+    chosen.patch)
 shown, few = mixed[0], mixed[: chosen.looked_at]
 found, grid = whole.explain(shown.image, shown.tags), study.grid_maps(whole, shown)
 index = int(np.bincount(shown.mask[shown.mask < len(classes)]).argmax())
 glue("sw-class", classes[index])
 glue("sw-tags", ", ".join(tag for tag, there in shown.tags.items() if there))
-score = {sample.id: one.stages["output"].mean_iou for sample, one in zip(test, tallies["SIA-WSSS"])}
+score = {sample.id: one.stages["output"].mean_iou
+    for sample, one in zip(test, tallies["SIA-WSSS"])}
 several = [sample for sample in mixed if sum(sample.tags.values()) > 1]
 best = sorted(several, key=lambda sample: score[sample.id], reverse=True)[:3]
-glue("sw-success", study.show_segmentations(best, {"predicted": whole.predict}, classes))
+glue("sw-success", study.show_segmentations(best, {"predicted": whole.predict},
+    classes))
 glue("sw-flow", pipeline.show_pipeline(pipeline.pipeline_pictures(
     shown, found, grid, whole.predict(shown.image), index, len(classes))))
 
@@ -217,7 +237,8 @@ glue("sw-flow", pipeline.show_pipeline(pipeline.pipeline_pictures(
 # ```
 
 # %%
-places = {title: pooled[title].places["activation"] for title in ("max pooling", "average pooling")}
+places = {title: pooled[title].places["activation"]
+    for title in ("max pooling", "average pooling")}
 study.failure_table(places, classes).style.format("{:.2f}", na_rep="none")
 
 # %% tags=["hide-input"]
@@ -226,10 +247,13 @@ for title, key in (("max pooling", "max"), ("average pooling", "average")):
     glue(f"sw-false-{key}", places[title].mean_false_share)
     glue(f"sw-tags-{key}", pooled[title].tags[0] / pooled[title].tags[1])
     glue(f"sw-iou-{key}", pooled[title].stages["activation oracle"].mean_iou)
-numbers = [value for scores in places.values() for value in (scores.mean_coverage, scores.mean_false_share)]
-glue("sw-key-pooling", "it covers {:.0%} of a class with max pooling, and {:.0%} of what it shows is false; {:.0%} and {:.0%} with "
+numbers = [value for scores in places.values()
+    for value in (scores.mean_coverage, scores.mean_false_share)]
+glue("sw-key-pooling",
+    "it covers {:.0%} of a class with max pooling, and {:.0%} of what it shows is false; {:.0%} and {:.0%} with "
      "average pooling ({})".format(*numbers, where[0].lower() + where[1:]))
-glue("sw-failures", study.show_failures(few, {title: methods[title] for title in places}, classes))
+glue("sw-failures", study.show_failures(few,
+    {title: methods[title] for title in places}, classes))
 
 # %% [markdown]
 # {term}`Coverage <coverage>` is the share of a class that lies above 0.5 in its map; {term}`false share` is the share of what lies
@@ -250,8 +274,10 @@ glue("sw-failures", study.show_failures(few, {title: methods[title] for title in
 # The same two classifiers, trained for longer and on more images, are rows of the study:
 
 # %% tags=["hide-input"]
-covering = {"coverage": "coverage", "false share": "false_share", "mIoU of A": "mean_iou_activation_oracle", "tags right": "tag_accuracy"}
-records.stages("table 1, short", "synthetic-tissue", covering, only=lambda row: row.startswith("CAM"))
+covering = {"coverage": "coverage", "false share": "false_share",
+    "mIoU of A": "mean_iou_activation_oracle", "tags right": "tag_accuracy"}
+records.stages("table 1, short", "synthetic-tissue", covering,
+    only=lambda row: row.startswith("CAM"))
 
 # %% [markdown]
 # Why not subtract the smallest value, too, as is done for cats and cars? Because a tissue may fill the whole image. We come back to
@@ -279,8 +305,10 @@ records.stages("table 1, short", "synthetic-tissue", covering, only=lambda row: 
 # %%
 weights_of, on_tokens = study.heard_patches(whole, shown)
 heard = pd.DataFrame({
-    "present": [shown.tags[tag] for tag in classes], "patches heard": (~np.isnan(weights_of)).sum(axis=(1, 2)),
-    "largest weight": np.nanmax(weights_of, axis=(1, 2)), "weight of class tokens": on_tokens,
+    "present": [shown.tags[tag] for tag in classes],
+    "patches heard": (~np.isnan(weights_of)).sum(axis=(1, 2)),
+    "largest weight": np.nanmax(weights_of, axis=(1, 2)),
+    "weight of class tokens": on_tokens,
 }, index=classes)
 heard.rename_axis("head").style.format(precision=3)
 
@@ -315,7 +343,8 @@ glue("sw-even", 1 / chosen.neighbors)
 # %%
 maps = np.stack([study.grid_maps(whole, sample) for sample in few])
 kinds = {}
-for title, foreground, background in (("as printed", 0.3, 0.5), ("ours, changed places", 0.5, 0.3)):
+for title, foreground, background in (("as printed", 0.3, 0.5),
+        ("ours, changed places", 0.5, 0.3)):
     kind = uncertain_regions(torch.from_numpy(maps), foreground, background).kind
     kinds[title] = {what: float((kind == value).float().mean()) for what, value in (
         ("foreground", 1), ("uncertain", -1), ("background", 0))}
@@ -366,16 +395,20 @@ glue("sw-certainty", study.show_certainty(grid))
 # tell the classes apart, if the true tags are given?
 
 # %%
-pd.DataFrame({title: {stage: parts.stages[f"{name} oracle"].mean_iou for name, stage in (
-    ("activation", "A"), ("inhibition", "I"), ("refined", "R"))} for title, parts in pooled.items()}).T.rename_axis(
-    f"mIoU of the highest map, {where[0].lower() + where[1:]}").style.format(precision=3)
+pd.DataFrame({title: {stage: parts.stages[f"{name} oracle"].mean_iou
+    for name, stage in (
+    ("activation", "A"), ("inhibition", "I"), ("refined", "R"))}
+    for title, parts in pooled.items()}).T.rename_axis(
+    f"mIoU of the highest map, {where[0].lower() + where[1:]}").style.format(
+    precision=3)
 
 # %% [markdown]
 # In the first two lines there is no graph: $I$ comes from the class tokens of the transformer as they are. What becomes of $I$
 # without the attraction is a row of the study:
 
 # %% tags=["hide-input"]
-records.stages("ambiguities, short", "synthetic-tissue", only=lambda row: "attraction" in row)
+records.stages("ambiguities, short", "synthetic-tissue",
+    only=lambda row: "attraction" in row)
 
 # %% [markdown]
 # (sw-contrast)=
@@ -449,11 +482,14 @@ for sample in few:
         changes[fusion].append([(step > 0.01).mean(), (step < -0.01).mean()])
     for fusion, own in fused.items():
         scores[fusion].append(localization_scores(sample.mask, own))
-changed = pd.DataFrame({fusion: np.mean(shares, axis=0) for fusion, shares in changes.items()}, ["raised", "lowered"]).T
+changed = pd.DataFrame({fusion: np.mean(shares, axis=0)
+    for fusion, shares in changes.items()}, ["raised", "lowered"]).T
 totals = {fusion: type(parts[0]).pooled(parts) for fusion, parts in scores.items()}
-covered = pd.DataFrame({fusion: [own.mean_coverage, own.mean_false_share] for fusion, own in totals.items()},
+covered = pd.DataFrame({fusion: [own.mean_coverage, own.mean_false_share]
+    for fusion, own in totals.items()},
                        ["coverage", "false share"]).T
-changed.reindex(covered.index).join(covered).rename_axis(where).style.format("{:.1%}", na_rep="")
+changed.reindex(covered.index).join(covered).rename_axis(where).style.format(
+    "{:.1%}", na_rep="")
 
 # %% tags=["hide-input"]
 glue("sw-raised", changed.raised["max"])
@@ -489,7 +525,9 @@ glue("sw-single", single)
 labels_right = []
 for sample in few:
     own = whole.explain(sample.image, sample.tags).label
-    labels_right.append([(own[sample.mask < len(classes)] == sample.mask[sample.mask < len(classes)]).sum(),
+    labels_right.append(
+        [(own[sample.mask < len(classes)] == sample.mask[sample.mask < len(
+            classes)]).sum(),
                          (sample.mask < len(classes)).sum()])
 glue("sw-labels-right", float(np.divide(*np.sum(labels_right, axis=0))))
 
@@ -515,17 +553,24 @@ glue("sw-labels-right", float(np.divide(*np.sum(labels_right, axis=0))))
 lines = {}
 for title, parts in pooled.items():
     output, own = parts.stages["output"], parts.places["activation"]
-    lines[title] = [output.mean_dice, output.mean_iou, output.mean_precision, output.mean_recall,
-                    output.mean_precision - output.mean_recall, own.mean_coverage, own.mean_false_share]
-columns = [*(study.NAMES[metric] for metric in study.METRICS), "mP - mR", "coverage of A", "false share of A"]
+    lines[title] = [output.mean_dice, output.mean_iou, output.mean_precision,
+        output.mean_recall,
+                    output.mean_precision - output.mean_recall, own.mean_coverage,
+                    own.mean_false_share]
+columns = [*(study.NAMES[metric] for metric in study.METRICS), "mP - mR",
+    "coverage of A", "false share of A"]
 live_scores = pd.DataFrame.from_dict(lines, orient="index", columns=columns)
 live_scores.rename_axis(where).style.format(precision=3)
 
 # %% tags=["hide-input"]
-per_class = pd.DataFrame({title: parts.stages["output"].iou for title, parts in pooled.items()}, classes).T
-glue("sw-live-say", "; ".join(f"{title}: mIoU {row.mIoU:.3f}, coverage {row['coverage of A']:.2f}, false share {row['false share of A']:.2f}"
+per_class = pd.DataFrame({title: parts.stages["output"].iou
+    for title, parts in pooled.items()}, classes).T
+glue("sw-live-say",
+    "; ".join(
+        f"{title}: mIoU {row.mIoU:.3f}, coverage {row['coverage of A']:.2f}, false share {row['false share of A']:.2f}"
                               for title, row in live_scores.iterrows()))
-glue("sw-grid", study.show_segmentations(mixed[:4], {title: method.predict for title, method in methods.items()}, classes))
+glue("sw-grid", study.show_segmentations(mixed[:4],
+    {title: method.predict for title, method in methods.items()}, classes))
 per_class.rename_axis("IoU of the output").style.format(precision=3)
 
 # %% [markdown]
@@ -553,9 +598,11 @@ per_class.rename_axis("IoU of the output").style.format(precision=3)
 # seeds. Else, or with fewer than three seeds, it is undecided.
 
 # %% tags=["hide-input"]
-glue("sw-small", f"{sum(part.numel() for part in TissueViT(len(classes), SMALL_VIT).parameters()) / 1e6:.2f} million")
+glue("sw-small",
+    f"{sum(part.numel() for part in TissueViT(len(classes), SMALL_VIT).parameters()) / 1e6:.2f} million")
 glue("sw-short-images", COUNTS["train"])
-table = side_by_side(study.SLUG, study.PAPER, "table 1", study.METRICS, study.NAMES, counted="seeds", last="wsss4luad")
+table = side_by_side(study.SLUG, study.PAPER, "table 1", study.METRICS, study.NAMES,
+    counted="seeds", last="wsss4luad")
 for kind in ("synthetic-tissue", "wsss4luad"):
     print(f"{kind}, short: {missing(study.SLUG, 'table 1, short', kind)}")
 table
@@ -568,7 +615,8 @@ table
 # Table 2, the ablation. There is no row e, and the RSM is never tested alone:
 
 # %% tags=["hide-input"]
-side_by_side(study.SLUG, study.PAPER, "table 2", study.METRICS, study.NAMES, counted="seeds", last="wsss4luad")
+side_by_side(study.SLUG, study.PAPER, "table 2", study.METRICS, study.NAMES,
+    counted="seeds", last="wsss4luad")
 
 # %% [markdown]
 # Each of RFM and DAM alone lifts mIoU far above the baseline there, and both together add little more. Are these orders in our
@@ -577,8 +625,10 @@ side_by_side(study.SLUG, study.PAPER, "table 2", study.METRICS, study.NAMES, cou
 # %% tags=["hide-input"]
 ours = ("synthetic-tissue", "wsss4luad")
 verdicts = records.orders(ours)
-said = verdicts[[column for column in verdicts if column.endswith("verdict")]].stack().value_counts()
-glue("sw-key-orders", f"of {said.sum()} comparisons, " + ", ".join(f"{count} {what}" for what, count in said.items()))
+said = verdicts[[column for column in verdicts
+    if column.endswith("verdict")]].stack().value_counts()
+glue("sw-key-orders", f"of {said.sum()} comparisons, "
+    + ", ".join(f"{count} {what}" for what, count in said.items()))
 verdicts
 
 # %% [markdown]
@@ -657,15 +707,18 @@ None if spent.empty else spent.style.format(precision=3)
 # %%
 audit = curves.audit_table(dice_bounds(published(study.PAPER)))
 impossible = audit[~audit.possible]
-columns = {"row": "row", "dataset": "images", **study.NAMES, "bound_iou": "IoU allows", "bound_pr": "P, R allow"}
-printed_wrong = impossible[["row", "dataset", *study.METRICS, "bound_iou", "bound_pr"]].replace({"dataset": study.NAMES})
+columns = {"row": "row", "dataset": "images", **study.NAMES,
+    "bound_iou": "IoU allows", "bound_pr": "P, R allow"}
+printed_wrong = impossible[["row", "dataset", *study.METRICS, "bound_iou",
+    "bound_pr"]].replace({"dataset": study.NAMES})
 printed_wrong.rename(columns=columns).style.format(precision=3).hide(axis="index")
 
 # %% tags=["hide-input"]
 glue("sw-key-audit", f"{len(impossible)} of {len(audit)}")
 glue("sw-audit-most", impossible.excess.max())
 glue("sw-audit-least", impossible.excess.min())
-below = (2 * audit.mean_iou / (1 + audit.mean_iou) - audit.mean_dice)[audit.possible]
+below = (2 * audit.mean_iou / (1 + audit.mean_iou)
+    - audit.mean_dice)[audit.possible]
 glue("sw-audit-below", f"{below.min():.3f} to {below.max():.3f}")
 own_rows = audit[audit.row.isin(["SIA-WSSS", "f: RFM + DAM + RSM"])]
 glue("sw-audit-own", "possible" if own_rows.possible.all() else "not possible")
@@ -771,13 +824,17 @@ glue("sw-audit", curves.show_audit(audit, study.NAMES))
 
 # %%
 steps, every = chosen.continued
-further = curves.continue_training(whole, train, few, (0.0, 0.1, 1.0), steps=steps, every=every, seed=seed)
+further = curves.continue_training(whole, train, few, (0.0, 0.1, 1.0), steps=steps,
+    every=every, seed=seed)
 ends = further.groupby("weight").last()
-ends[["coverage", "false_share"]].rename(columns={"false_share": "false share"}).style.format("{:.2f}").format_index("{:g}")
+ends[["coverage",
+    "false_share"]].rename(columns={"false_share": "false share"}).style.format(
+    "{:.2f}").format_index("{:g}")
 
 # %% tags=["hide-input"]
 glue("sw-continued", curves.show_continued(further))
-glue("sw-continued-say", ", ".join(f"{row.coverage:.2f} (weight {weight:g})" for weight, row in ends.iterrows()))
+glue("sw-continued-say", ", ".join(f"{row.coverage:.2f} (weight {weight:g})"
+    for weight, row in ends.iterrows()))
 glue("sw-steps", steps)
 
 # %% [markdown]
@@ -792,7 +849,8 @@ glue("sw-steps", steps)
 # study:
 
 # %% tags=["hide-input"]
-records.stages("ambiguities, short", "synthetic-tissue", only=lambda row: row.startswith("inhibition ") and "map" not in row)
+records.stages("ambiguities, short", "synthetic-tissue",
+    only=lambda row: row.startswith("inhibition ") and "map" not in row)
 
 # %% [markdown]
 # **A class that fills the image.** Maps of objects are often stretched from their smallest to their largest value. In a map that is
@@ -807,20 +865,27 @@ for sample in lone:
     for title, method in methods.items():
         raw = method.look(sample.image).activation[:, own].clamp(min=0)
         stretched = (raw - raw.min()) / (raw.max() - raw.min()).clamp(min=1e-9)
-        shares[title].append([float((raw > 0.5 * raw.max()).float().mean()), float((stretched > 0.5).float().mean())])
+        shares[title].append([float((raw > 0.5 * raw.max()).float().mean()),
+            float((stretched > 0.5).float().mean())])
 print(f"{len(lone)} test images with a single tag; share of patches above 0.5")
-pd.DataFrame({title: np.mean(own, axis=0) if own else [np.nan] * 2 for title, own in shares.items()},
-             ["by the maximum", "minimum subtracted"]).T.style.format("{:.2f}", na_rep="none")
+pd.DataFrame({title: np.mean(own, axis=0) if own else [np.nan] * 2
+    for title, own in shares.items()},
+             ["by the maximum", "minimum subtracted"]).T.style.format("{:.2f}",
+             na_rep="none")
 
 # %% [markdown]
 # **White.** A lumen or an empty corner belongs to no class, but a decoder with one output for each class has to name one. Scores
 # leave white out, and so should anyone who reads the map. A threshold on brightness can find it:
 
 # %%
-true_white = np.concatenate([(sample.mask >= len(classes)).ravel() for sample in few])
-called_white = np.concatenate([white_background(sample.image, 200.0, 50).ravel() for sample in few])
-named = np.concatenate([whole.predict(sample.image).ravel() for sample in few])[true_white]
-recall, surplus = (called_white & true_white).sum() / max(true_white.sum(), 1), (called_white & ~true_white).sum()
+true_white = np.concatenate([(sample.mask >= len(classes)).ravel()
+    for sample in few])
+called_white = np.concatenate([white_background(sample.image, 200.0, 50).ravel()
+    for sample in few])
+named = np.concatenate([whole.predict(sample.image).ravel()
+    for sample in few])[true_white]
+recall, surplus = (called_white & true_white).sum() / max(true_white.sum(),
+    1), (called_white & ~true_white).sum()
 print(f"{true_white.mean():.1%} of the pixels are white; the threshold finds {recall:.0%} of them")
 print(f"{surplus / max(called_white.sum(), 1):.0%} of what it finds is tissue")
 print("what the decoder calls them:", {tag: f"{share:.0%}" for tag, share in zip(
@@ -832,14 +897,19 @@ print("what the decoder calls them:", {tag: f"{share:.0%}" for tag, share in zip
 
 # %%
 tags = pd.DataFrame([sample.tags for sample in train]).astype(bool)
-together = pd.DataFrame({other: [tags.loc[tags[tag], other].mean() for tag in classes] for other in classes}, classes)
+together = pd.DataFrame({other: [tags.loc[tags[tag], other].mean()
+    for tag in classes] for other in classes}, classes)
 draw = torch.Generator().manual_seed(seed)
-logits, both = torch.randn(8, 2, 7, 7, generator=draw), torch.randint(0, 2, (8, 1), generator=draw).float().expand(-1, 2)
-losses = [float(F.multilabel_soft_margin_loss(pool_maps(each), both)) for each in (logits, logits.flip(1))]
-print("two classes with equal tags, loss with both maps and with the maps changed:", [round(loss, 6) for loss in losses])
+logits, both = torch.randn(8, 2, 7, 7, generator=draw), torch.randint(0, 2, (8, 1),
+    generator=draw).float().expand(-1, 2)
+losses = [float(F.multilabel_soft_margin_loss(pool_maps(each), both))
+    for each in (logits, logits.flip(1))]
+print("two classes with equal tags, loss with both maps and with the maps changed:",
+    [round(loss, 6) for loss in losses])
 apart = together.where(~np.eye(len(classes), dtype=bool))
 first, second = apart.stack().idxmax()
-glue("sw-together", f"{first} and {second}: {apart.loc[first, second]:.0%} of the images with the first have the second")
+glue("sw-together",
+    f"{first} and {second}: {apart.loc[first, second]:.0%} of the images with the first have the second")
 together.rename_axis("of images with ... have also").style.format("{:.0%}")
 
 # %% [markdown]
@@ -878,8 +948,10 @@ by_maximum, by_product = ..., ...  # your lines here
 confident = (I_pooled > 0.3).float()
 by_maximum = torch.maximum(A, confident * A_regional)
 by_product = torch.maximum(I_pooled * A, confident * A_regional)
-print([round(value, 3) for value in by_maximum.tolist()], [round(value, 3) for value in by_product.tolist()])
-row = modulate(A[None, None, None], I_pooled[None, None, None], lambda values: values, erosion=1)
+print([round(value, 3) for value in by_maximum.tolist()],
+    [round(value, 3) for value in by_product.tolist()])
+row = modulate(A[None, None, None], I_pooled[None, None, None],
+    lambda values: values, erosion=1)
 print("result of eq. 3 is nowhere below A:", bool((row.result >= A).all()))
 
 # %% [markdown]
@@ -905,7 +977,8 @@ print("result of eq. 3 is nowhere below A:", bool((row.result >= A).all()))
 
 # %% tags=["solution"]
 half = chosen.patch // maps.shape[2] // 2
-truth_of = np.stack([sample.mask[half :: 2 * half, half :: 2 * half][: maps.shape[2], : maps.shape[3]] for sample in few])
+truth_of = np.stack([sample.mask[half :: 2 * half, half :: 2
+    * half][: maps.shape[2], : maps.shape[3]] for sample in few])
 for low, high in ((0.3, 0.5), (0.35, 0.55), (0.25, 0.70)):
     regions = uncertain_regions(torch.from_numpy(maps), high, low)
     uncertain = regions.uncertain.numpy()
@@ -934,11 +1007,13 @@ for low, high in ((0.3, 0.5), (0.35, 0.55), (0.25, 0.70)):
 # where only the highest map counts, a common factor does not matter; for a picture, coverage does.
 
 # %% tags=["solution"]
-for title, fuse in (("geometric", lambda a, i: (a * i) ** 0.5), ("arithmetic", lambda a, i: (a + i) / 2)):
+for title, fuse in (("geometric", lambda a, i: (a * i) ** 0.5),
+        ("arithmetic", lambda a, i: (a + i) / 2)):
     parts = []
     for sample in few:
         seen = whole.explain(sample.image, sample.tags)
-        parts.append(localization_scores(sample.mask, fuse(seen.activation, seen.inhibition)))
+        parts.append(localization_scores(sample.mask,
+            fuse(seen.activation, seen.inhibition)))
     total = type(parts[0]).pooled(parts)
     print(f"{title}: coverage {total.mean_coverage:.2f}, false share {total.mean_false_share:.2f}")
 

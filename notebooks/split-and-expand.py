@@ -98,27 +98,34 @@ from nucseg.supervision.centers import center_squares
 
 # %% tags=["hide-input"]
 chosen = settings(
-    "split-and-expand", profile, dataset=dataset, images=images, sides=sides, patch=patch,
-    patches_per_side=patches_per_side, crop=crop, warps=warps, training=training, reweighting=reweighting,
+    "split-and-expand", profile, dataset=dataset, images=images, sides=sides,
+    patch=patch,
+    patches_per_side=patches_per_side, crop=crop, warps=warps, training=training,
+    reweighting=reweighting,
     validate_every=validate_every, restarts=restarts, weights=weights,
 )
 viz.use_style()
 logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
 name = chosen.dataset if chosen.dataset in available() else "synthetic-he"
-splits = zip(("train", "val", "test"), chosen.images, (chosen.sides[0], *[chosen.sides[1]] * 2))
-train, val, test = (live.windows(name, split, count, side) for split, count, side in splits)
-MICROMETERS, VIEW = 0.25, 128  # per px at 40x; side of the part that pictures show, px
+splits = zip(("train", "val", "test"), chosen.images,
+    (chosen.sides[0], *[chosen.sides[1]] * 2))
+train, val, test = (live.windows(name, split, count, side)
+    for split, count, side in splits)
+# per px at 40x; side of the part that pictures show, px
+MICROMETERS, VIEW = 0.25, 128
 where = f"{'Quick' if profile == 'quick' else 'Full'} run, {'synthetic' if name == 'synthetic-he' else 'real'} tissue"
 glue("se-where", where)
 
 # %% tags=["hide-input"]
-SHOWN = {"AJI": "aji", "Dice": "object_dice", "AJI (small)": "aji_small", "Dice (small)": "object_dice_small"}
+SHOWN = {"AJI": "aji", "Dice": "object_dice", "AJI (small)": "aji_small",
+    "Dice (small)": "object_dice_small"}
 
 
 def window_around(place, shape, size=VIEW):
     """Return the window (row, column, size) around a place that stays inside the image."""
     size = min(size, *shape[:2])
-    return (*(int(np.clip(p - size // 2, 0, n - size)) for p, n in zip(place, shape)), size)
+    return (*(int(np.clip(p - size // 2, 0, n - size))
+        for p, n in zip(place, shape)), size)
 
 
 def nuclei(sample):
@@ -130,7 +137,8 @@ def recorded(experiment, metrics, dataset="monuseg"):
     """Return our recorded rows of an experiment as text, or None."""
     table = means(study.SLUG, experiment, dataset).reindex(columns=metrics)
     texts = table.map("{:.3f}".format).rename(columns=study.NAMES)
-    return None if table.empty else texts.rename_axis(f"ours, {study.NAMES[dataset]}").rename_axis(None, axis=1)
+    return None if table.empty else texts.rename_axis(
+        f"ours, {study.NAMES[dataset]}").rename_axis(None, axis=1)
 
 
 # %% [markdown]
@@ -145,21 +153,27 @@ augment = AugmentConfig(crop=chosen.crop, elastic=chosen.warps)
 if not chosen.warps:
     augment = replace(augment, resize=(1.0, 1.0), affine=0.0)
 segmenter = SegmenterConfig(
-    epochs=epochs, batch=batch, learning_rate=rate, crf_epochs=0, validate_every=chosen.validate_every,
+    epochs=epochs, batch=batch, learning_rate=rate, crf_epochs=0,
+    validate_every=chosen.validate_every,
     cluster_restarts=chosen.restarts, augment=augment,
 )
 base = PartialPointsConfig(
-    detector=None, segmenter=segmenter, patch=chosen.patch, patches_per_side=chosen.patches_per_side,
+    detector=None, segmenter=segmenter, patch=chosen.patch,
+    patches_per_side=chosen.patches_per_side,
     weights=chosen.weights,
 )
-config = SplitAndExpandConfig(base=base, reweighting=ReweightingConfig() if chosen.reweighting else None, seed=seed)
+config = SplitAndExpandConfig(base=base, reweighting=ReweightingConfig()
+    if chosen.reweighting else None, seed=seed)
 
 # %% tags=["hide-input", "remove-output"]
 defaults = SplitAndExpandConfig()
 published_base = replace(defaults.base, weights=chosen.weights)
-assert profile != "full" or config == replace(defaults, base=published_base, seed=seed)  # the library's defaults
+# the library's defaults
+assert profile != "full" or config == replace(defaults, base=published_base,
+    seed=seed)
 steps = int(np.ceil(len(train) * chosen.patches_per_side**2 / batch)) * epochs
-glue("se-size", f"{len(train)} training images of at most {chosen.sides[0]} px, crops of {chosen.crop} px, {steps} steps, "
+glue("se-size",
+    f"{len(train)} training images of at most {chosen.sides[0]} px, crops of {chosen.crop} px, {steps} steps, "
      f"{'with' if chosen.reweighting else 'without'} re-weighting")
 
 # %% [markdown]
@@ -170,43 +184,52 @@ glue("se-size", f"{len(train)} training images of at most {chosen.sides[0]} px, 
 place = ExitStack()
 folder = place.enter_context(live.workplace("split-and-expand", profile))
 dots = sup.annotate_dots(train)
-method = SplitAndExpand(config).fit(dots, val, run_dir=folder, fabric=fabric(), progress=False)
+method = SplitAndExpand(config).fit(dots, val, run_dir=folder, fabric=fabric(),
+    progress=False)
 network, results, maps = method.networks["two heads"], {}, {}
 for sample in test:
-    maps[sample.id], results[sample.id] = method.predict_maps(sample.image), method.predict_stages(sample.image)
+    maps[sample.id], results[sample.id] = method.predict_maps(
+        sample.image), method.predict_stages(sample.image)
 for step in ("baseline", "split", "expand"):
     print(f"{step:<8} {[int(results[s.id][step].max()) for s in test]} objects")
 print(f"{'truth':<8} {[nuclei(s) for s in test]} nuclei")
 
 # %% tags=["hide-input"]
-centers = {s.id: center_blobs(np.clip(maps[s.id]["center"], 0, 1), config.center_threshold, config.center_min_size)
+centers = {s.id: center_blobs(np.clip(maps[s.id]["center"], 0, 1),
+    config.center_threshold, config.center_min_size)
            for s in test}
-alone = {s.id: unassigned_blobs(results[s.id]["baseline"], np.clip(maps[s.id]["center"], 0, 1), centers=centers[s.id])
+alone = {s.id: unassigned_blobs(results[s.id]["baseline"],
+    np.clip(maps[s.id]["center"], 0, 1), centers=centers[s.id])
          for s in test}
 
 
 def parts(sample):
     """Return into how many nuclei Split divides each object of the base, by the object's number."""
     before, after = (results[sample.id][step] for step in ("baseline", "split"))
-    return np.array([0] + [len(np.unique(after[before == k])) for k in range(1, before.max() + 1)])
+    return np.array([0] + [len(np.unique(after[before == k]))
+        for k in range(1, before.max() + 1)])
 
 
 def changed(sample):
     """Return how many nuclei Split and Expand make of a sample, beyond the base."""
-    return int(results[sample.id]["expand"].max() - results[sample.id]["baseline"].max())
+    return int(results[sample.id]["expand"].max()
+        - results[sample.id]["baseline"].max())
 
 
 # %% tags=["hide-input"]
 seen = max(test, key=changed)
 mine, clump = results[seen.id], int(parts(seen).argmax())
 middle_of = np.array(seen.labels.shape) / 2
-window = window_around(np.argwhere(mine["baseline"] == clump).mean(0) if clump else middle_of, seen.labels.shape)
+window = window_around(np.argwhere(mine["baseline"] == clump).mean(0) if clump
+    else middle_of, seen.labels.shape)
 pictures = {"image and centers": seen.image, **{
     title: viz.instance_colors(labels) for title, labels in
-    (("base", mine["baseline"]), ("split", mine["split"]), ("expand", mine["expand"]), ("truth", seen.labels))
+    (("base", mine["baseline"]), ("split", mine["split"]),
+        ("expand", mine["expand"]), ("truth", seen.labels))
 }}
 glue("se-success", viz.show_panels(
-    pictures.values(), pictures, points=[centers[seen.id].points, *[None] * 4], crop=window, columns=5,
+    pictures.values(), pictures, points=[centers[seen.id].points, *[None] * 4],
+    crop=window, columns=5,
     scale_bar=MICROMETERS,
 ))
 
@@ -216,20 +239,26 @@ glue("se-success", viz.show_panels(
 
 # %% tags=["hide-input"]
 first = next(iter(train))
-pixels, points = method.preprocessing.colors(first.image), sup.box_centers(first.labels)
+pixels, points = method.preprocessing.colors(first.image), sup.box_centers(
+    first.labels)
 voronoi, cluster = weak_labels(pixels, points, segmenter)
-square = center_squares([torch.from_numpy(points)], first.labels.shape, config.center_side)[0].numpy()
+square = center_squares([torch.from_numpy(points)], first.labels.shape,
+    config.center_side)[0].numpy()
 own = method.predict_maps(first.image)
 corner = window_around(points[len(points) // 2], first.labels.shape, 96)
 
 
 panels = {
-    "image, a dot on each": pixels, "Voronoi label": viz.weak_label_image(voronoi, pixels),
-    "cluster label": viz.weak_label_image(cluster, pixels), "base head": own["nucleus"],
-    "squares $GT_P$": square.astype(float), "center head": own["center"] / own["center"].max(),
+    "image, a dot on each": pixels, "Voronoi label": viz.weak_label_image(voronoi,
+        pixels),
+    "cluster label": viz.weak_label_image(cluster, pixels),
+    "base head": own["nucleus"],
+    "squares $GT_P$": square.astype(float), "center head": own["center"]
+    / own["center"].max(),
 }
 glue("se-training", viz.show_panels(
-    [viz.crop(picture, *corner) for picture in panels.values()], panels, limits=(0, 1), columns=3, width=5.6,
+    [viz.crop(picture, *corner) for picture in panels.values()], panels,
+    limits=(0, 1), columns=3, width=5.6,
     points=[viz.crop_points(points, *corner), *[None] * 5],
 ))
 
@@ -245,29 +274,40 @@ glue("se-training", viz.show_panels(
 # Then prediction (Fig. 2 of the article): the pictures of {numref}`fig-se-flow` are the method.
 
 # %% tags=["hide-input"]
-lost, taken, flow = alone[seen.id], 0, {"split": mine["split"], "expand": mine["expand"], "heat": mine["relevance"]}
-if not len(lost.points):  # then the picture needs a nucleus that the base did not find: take the smallest one away
+lost, taken, flow = alone[seen.id], 0, {"split": mine["split"],
+    "expand": mine["expand"], "heat": mine["relevance"]}
+# then the picture needs a nucleus that the base did not find: take the smallest one away
+if not len(lost.points):
     sizes = np.bincount(mine["split"].ravel())
-    held = viz.crop(np.where(center_blobs(np.clip(maps[seen.id]["center"], 0, 1)).blobs > 0, mine["split"], 0), *window)
+    held = viz.crop(np.where(center_blobs(np.clip(maps[seen.id]["center"], 0,
+        1)).blobs > 0, mine["split"], 0), *window)
     taken = min(np.unique(held[held > 0]), key=lambda number: sizes[number])
     flow["split"] = np.where(mine["split"] == taken, 0, mine["split"])
-    lost = unassigned_blobs(flow["split"], np.clip(maps[seen.id]["center"], 0, 1), centers=centers[seen.id])
+    lost = unassigned_blobs(flow["split"], np.clip(maps[seen.id]["center"], 0, 1),
+        centers=centers[seen.id])
     flow["heat"] = method.explain(seen.image, lost.blobs)
-    flow["expand"] = expand_centers(flow["split"], np.clip(maps[seen.id]["center"], 0, 1), flow["heat"], unassigned=lost)
-glue("se-taken", "One object was taken away for the second row" if taken else "The second row shows the first of them")
+    flow["expand"] = expand_centers(flow["split"],
+        np.clip(maps[seen.id]["center"], 0, 1), flow["heat"], unassigned=lost)
+glue("se-taken", "One object was taken away for the second row" if taken
+    else "The second row shows the first of them")
 
 
 # %% tags=["hide-input"]
 def step(title, picture, dots=None):
     """Return one panel of the flow, cut to the window."""
-    return (title, viz.crop(picture, *window), None if dots is None else viz.crop_points(dots, *window))
+    return (title, viz.crop(picture, *window), None if dots is None
+        else viz.crop_points(dots, *window))
 
 
 glue("se-flow", viz.show_flow([
-    [step("image", seen.image), step("objects\nof the base", viz.instance_colors(mine["baseline"])),
-     step("map of centers", maps[seen.id]["center"]), step("split", viz.instance_colors(mine["split"]))],
-    [step("centers in\nno object", seen.image, lost.points), step("their relevance", np.clip(flow["heat"], 0, None)),
-     step("expand", viz.instance_colors(flow["expand"])), step("truth", viz.instance_colors(seen.labels))],
+    [step("image", seen.image), step("objects\nof the base",
+        viz.instance_colors(mine["baseline"])),
+     step("map of centers", maps[seen.id]["center"]),
+     step("split", viz.instance_colors(mine["split"]))],
+    [step("centers in\nno object", seen.image, lost.points),
+        step("their relevance", np.clip(flow["heat"], 0, None)),
+     step("expand", viz.instance_colors(flow["expand"])),
+     step("truth", viz.instance_colors(seen.labels))],
 ]))
 glue("se-alone", sum(len(alone[s.id].points) for s in test))
 glue("se-centers", sum(len(centers[s.id].points) for s in test))
@@ -319,11 +359,16 @@ print(f"{100 * share:.2f} % of the pixels are 1; whoever always says so has a cr
 # %%
 lines = {}
 for sample in test:
-    found = metrics.detection_scores(sup.box_centers(sample.labels), centers[sample.id].points, 6)
+    found = metrics.detection_scores(sup.box_centers(sample.labels),
+        centers[sample.id].points, 6)
     areas = np.bincount(centers[sample.id].blobs.ravel())[1:]
-    lines[sample.id] = {"nuclei": nuclei(sample), "blobs": len(areas), "P": found.precision, "R": found.recall,
-                        "median area (px)": np.median(areas) if len(areas) else np.nan}
-pd.DataFrame.from_dict(lines, orient="index").rename_axis(f"centers within 6 px; {where}").style.format(precision=2)
+    lines[sample.id] = {"nuclei": nuclei(sample), "blobs": len(areas),
+        "P": found.precision, "R": found.recall,
+                        "median area (px)": np.median(areas) if len(areas)
+                        else np.nan}
+pd.DataFrame.from_dict(lines,
+    orient="index").rename_axis(f"centers within 6 px; {where}").style.format(
+    precision=2)
 
 # %% [markdown]
 # (se-split)=
@@ -349,13 +394,17 @@ pd.DataFrame.from_dict(lines, orient="index").rename_axis(f"centers within 6 px;
 
 # %%
 rng = np.random.default_rng(seed)
-cloud = np.concatenate([rng.normal((0, 0), 2, (60, 2)), rng.normal((0, 12), (4, 2), (60, 2))])
+cloud = np.concatenate([rng.normal((0, 0), 2, (60, 2)),
+    rng.normal((0, 12), (4, 2), (60, 2))])
 weight = rng.integers(0, 4, len(cloud))
 weighted = fit_mixture(cloud, [(0, 0), (0, 12)], weight, variance=9.0)
-repeated = fit_mixture(np.repeat(cloud, weight, axis=0), [(0, 0), (0, 12)], variance=9.0)
-assert np.allclose(weighted.means, repeated.means) and np.allclose(weighted.covariances, repeated.covariances)
+repeated = fit_mixture(np.repeat(cloud, weight, axis=0), [(0, 0), (0, 12)],
+    variance=9.0)
+assert np.allclose(weighted.means,
+    repeated.means) and np.allclose(weighted.covariances, repeated.covariances)
 assert np.all(np.diff(weighted.trace) >= 0)
-print("means:", weighted.means.round(2).tolist(), "after", len(weighted.trace) - 1, "steps")
+print("means:", weighted.means.round(2).tolist(), "after", len(weighted.trace) - 1,
+    "steps")
 
 # %% [markdown]
 # Two disks of unlike size that touch, with true centers. What changes the cut is the weight.
@@ -372,7 +421,8 @@ toy = np.where((down - 22) ** 2 + (across - 24) ** 2 <= 18**2, 1, 0)
 toy[((down - 22) ** 2 + (across - 50) ** 2 <= 9**2) & (toy == 0)] = 2
 middles = np.array([(22, 24), (22, 50)])
 inside, narrow = np.argwhere(toy > 0), bumps(middles, toy.shape, 2.0)
-ways = {"map of centers": narrow, "at least 0.05": np.maximum(narrow, 0.05), "all alike": np.ones(toy.shape)}
+ways = {"map of centers": narrow, "at least 0.05": np.maximum(narrow, 0.05),
+    "all alike": np.ones(toy.shape)}
 mixtures, right = {}, {}
 for title, weight in ways.items():
     mixtures[title] = fit_mixture(inside, middles, weight[toy > 0])
@@ -411,20 +461,25 @@ glue("se-toy-best", max(right, key=right.get))
 
 # %%
 for sample in test:
-    assert np.array_equal(results[sample.id]["baseline"] > 0, results[sample.id]["split"] > 0)
+    assert np.array_equal(results[sample.id]["baseline"] > 0,
+        results[sample.id]["split"] > 0)
 divided_into = np.concatenate([parts(sample) for sample in test])
 print(f"{np.sum(divided_into > 1)} of {np.sum(divided_into > 0)} objects were divided, into at most {divided_into.max()}")
 
 # %% tags=["hide-input"]
 here = mine["baseline"] == clump if clump else np.zeros_like(mine["baseline"], bool)
 divided = {"truth": np.where(here, seen.labels, 0)}
-for title in ("mixture", "mixture, weights as they are", "nearest center", "k-means", "watershed on the distance"):
+for title in ("mixture", "mixture, weights as they are", "nearest center",
+        "k-means", "watershed on the distance"):
     way, floor = CLUSTERINGS[title]
-    divided[title.replace("mixture, weights", "weights").replace(" as they", "\nas they").replace("on the", "on\nthe")] = split_instances(
-        here.astype(int), np.clip(maps[seen.id]["center"], 0, 1), centers=centers[seen.id].points, method=way,
+    divided[title.replace("mixture, weights", "weights").replace(" as they",
+        "\nas they").replace("on the", "on\nthe")] = split_instances(
+        here.astype(int), np.clip(maps[seen.id]["center"], 0, 1),
+        centers=centers[seen.id].points, method=way,
         floor=floor)
 glue("se-ways", viz.show_panels(
-    [viz.instance_colors(labels) for labels in divided.values()], divided, crop=window, columns=6,
+    [viz.instance_colors(labels) for labels in divided.values()], divided,
+    crop=window, columns=6,
     points=[centers[seen.id].points, *[None] * 5],
 ))
 
@@ -451,9 +506,11 @@ recorded("true centers", ("aji", "object_dice", "aji_small", "object_dice_small"
 best = oracle.aji.drop("not divided")
 glue("se-oracle-none", float(oracle.aji["not divided"]))
 glue("se-oracle-best", float(oracle.aji["mixture"]))
-glue("se-oracle-first", f'"{best.idxmax()}", {"as" if best.idxmax().startswith("mixture") else "not as"} the article says')
+glue("se-oracle-first",
+    f'"{best.idxmax()}", {"as" if best.idxmax().startswith("mixture") else "not as"} the article says')
 glue("se-oracle-spread", float(best.max() - best.min()))
-glue("se-oracle-literal", float(oracle.aji["mixture, weights as they are"] - oracle.aji["mixture, uniform weights"]))
+glue("se-oracle-literal", float(oracle.aji["mixture, weights as they are"]
+    - oracle.aji["mixture, uniform weights"]))
 
 # %% [markdown]
 # Dividing at all is worth {glue:text}`se-oracle-best:.2f` against {glue:text}`se-oracle-none:.2f`. The way of dividing is worth
@@ -463,19 +520,24 @@ glue("se-oracle-literal", float(oracle.aji["mixture, weights as they are"] - ora
 # %% tags=["hide-input"]
 curves = study.dose()
 figure, axes = plt.subplots(1, 3, figsize=(viz.PAGE_WIDTH, 2.5), sharey=True)
-labels = {"moved": "moved by (px, sd)", "missed": "missed (%)", "added": "added at random (%)"}
+labels = {"moved": "moved by (px, sd)", "missed": "missed (%)",
+    "added": "added at random (%)"}
 for axis, (kind, label) in zip(axes, labels.items()):
     axis.plot(curves[kind].index, curves[kind].to_numpy(), marker="o")
-    axis.axhline(oracle.aji["not divided"], color="gray", linestyle="--", linewidth=1)
+    axis.axhline(oracle.aji["not divided"], color="gray", linestyle="--",
+        linewidth=1)
     axis.set(xlabel=label)
 axes[0].set_ylabel("AJI")
-axes[0].annotate("not divided", (0, oracle.aji["not divided"]), xytext=(0, 4), textcoords="offset points", fontsize=9)
+axes[0].annotate("not divided", (0, oracle.aji["not divided"]), xytext=(0, 4),
+    textcoords="offset points", fontsize=9)
 glue("se-dose", figure)
 glue("se-missed", float(curves["missed"].iloc[0] - curves["missed"].loc[25]))
 glue("se-added", float(curves["added"].iloc[0] - curves["added"].loc[25]))
 glue("se-moved", float(curves["moved"].iloc[0] - curves["moved"].loc[2]))
-loss_of = {"a quarter left out": curves["missed"], "a quarter added": curves["added"]}
-dearest = max(loss_of, key=lambda kind: loss_of[kind].iloc[0] - loss_of[kind].loc[25])
+loss_of = {"a quarter left out": curves["missed"],
+    "a quarter added": curves["added"]}
+dearest = max(loss_of, key=lambda kind: loss_of[kind].iloc[0]
+    - loss_of[kind].loc[25])
 glue("se-dearest", dearest)
 
 # %% [markdown]
@@ -507,19 +569,24 @@ glue("se-dearest", dearest)
 
 # %%
 x = torch.tensor([1.0, 2.0, 0.5])
-first_layer, second_layer = torch.tensor([[1.0, -1.0, 2.0], [0.5, 1.0, -1.0]]), torch.tensor([[1.0, 2.0]])
+first_layer, second_layer = torch.tensor([[1.0, -1.0, 2.0],
+    [0.5, 1.0, -1.0]]), torch.tensor([[1.0, 2.0]])
 hidden = torch.relu(first_layer @ x)
 share_hidden = (second_layer * hidden).clamp(min=0)[0]
-to_hidden = share_hidden / share_hidden.sum()  # relevance 1 starts at the only output
+# relevance 1 starts at the only output
+to_hidden = share_hidden / share_hidden.sum()
 parts_of = (first_layer * x).clamp(min=0)
 by_hand = (parts_of / parts_of.sum(1, keepdim=True) * to_hidden[:, None]).sum(0)
-toy_network = torch.nn.Sequential(torch.nn.Conv2d(3, 2, 1, bias=False), torch.nn.ReLU(), torch.nn.Conv2d(2, 1, 1, bias=False))
+toy_network = torch.nn.Sequential(torch.nn.Conv2d(3, 2, 1, bias=False),
+    torch.nn.ReLU(), torch.nn.Conv2d(2, 1, 1, bias=False))
 with torch.no_grad():
     toy_network[0].weight.copy_(first_layer[:, :, None, None])
     toy_network[2].weight.copy_(second_layer[:, :, None, None])
-by_library = relevance(toy_network, x[None, :, None, None], torch.ones(1, 1, 1), rules=LRPRules(first="zplus"))
+by_library = relevance(toy_network, x[None, :, None, None], torch.ones(1, 1, 1),
+    rules=LRPRules(first="zplus"))
 assert torch.allclose(by_library.flatten(), by_hand, atol=1e-5)
-print("relevance of the three inputs:", by_hand.numpy().round(3), "sum", round(float(by_hand.sum()), 4))
+print("relevance of the three inputs:", by_hand.numpy().round(3), "sum",
+    round(float(by_hand.sum()), 4))
 
 # %% [markdown]
 # The article says "LRP alpha1" and no more. What we take for each kind of layer stands in `LRPRules`: $z^+$ for convolutions, equal
@@ -534,23 +601,29 @@ pick = min(held, key=lambda k: np.linalg.norm(points_of[k] - middle_of))
 one = np.where(centers[seen.id].blobs == pick + 1, 1, 0)
 sets = {"z+, flat first layer": {}, "z+, also in the first": {"first": "zplus"},
         "epsilon": {"convolution": "epsilon", "stabilizer": 0.25}}
-heats = {title: method.explain(seen.image, one, LRPRules(**rules)) for title, rules in sets.items()}
-heats["gradient x input"] = GROWTH["gradient x input"](method, seen.image, one, maps[seen.id], LRPRules())
+heats = {title: method.explain(seen.image, one, LRPRules(**rules))
+    for title, rules in sets.items()}
+heats["gradient x input"] = GROWTH["gradient x input"](method, seen.image, one,
+    maps[seen.id], LRPRules())
 for title, heat in heats.items():
     print(f"{title:<22} {heat.sum():.3f} in all, of 1 that was put in")
 
 # %% tags=["hide-input"]
 spot = window_around(points_of[pick], seen.labels.shape, 64)
-scaled = [np.clip(heat / max(np.abs(heat).max(), 1e-12), 0, 1) for heat in heats.values()]
+scaled = [np.clip(heat / max(np.abs(heat).max(), 1e-12), 0, 1)
+    for heat in heats.values()]
 glue("se-rules", viz.show_panels(
     [viz.outline(seen.image, seen.labels), *scaled],
-    ["true outlines,\nthe center", *(title.replace(", ", ",\n") for title in heats)], crop=spot,
+    ["true outlines,\nthe center", *(title.replace(", ", ",\n")
+        for title in heats)], crop=spot,
     points=[points_of[[pick]], *[None] * 4], columns=5, limits=(0, 1),
 ))
 truth_there = seen.labels == seen.labels[tuple(points_of[pick].astype(int))]
-on_it = {title: float(np.clip(heat, 0, None)[truth_there].sum() / max(np.clip(heat, 0, None).sum(), 1e-12))
+on_it = {title: float(np.clip(heat, 0, None)[truth_there].sum()
+    / max(np.clip(heat, 0, None).sum(), 1e-12))
          for title, heat in heats.items()}
-glue("se-on-it", ", ".join(f"{100 * part:.0f} % ({title})" for title, part in on_it.items()))
+glue("se-on-it", ", ".join(f"{100 * part:.0f} % ({title})"
+    for title, part in on_it.items()))
 
 # %% [markdown]
 # ```{glue:figure} se-rules
@@ -586,22 +659,30 @@ thinned = take_away(mine["split"], SMALL_AREA)
 map_of = np.clip(maps[seen.id]["center"], 0, 1)
 lone = unassigned_blobs(thinned, map_of, centers=centers[seen.id])
 grown = {title: expand_centers(
-    thinned, map_of, grow(method, seen.image, lone.blobs, maps[seen.id], LRPRules()), unassigned=lone,
-    threshold=config.heat_threshold, max_overlap=config.overlap, min_size=config.min_size)
+    thinned, map_of, grow(method, seen.image, lone.blobs, maps[seen.id],
+        LRPRules()), unassigned=lone,
+    threshold=config.heat_threshold, max_overlap=config.overlap,
+    min_size=config.min_size)
     for title, grow in GROWTH.items()}
 taken = thinned.max()
 lines = {title: {**added_metrics(seen.labels, thinned, g),
-                 **{k: instance_metrics(seen.labels, g)[v] for k, v in SHOWN.items()}} for title, g in grown.items()}
-live_growth = pd.DataFrame.from_dict(lines, orient="index").rename(columns=study.NAMES)
-live_growth.rename_axis(f"one test image; {where}").style.format(precision=3, na_rep="-")
+                 **{k: instance_metrics(seen.labels, g)[v]
+                     for k, v in SHOWN.items()}} for title, g in grown.items()}
+live_growth = pd.DataFrame.from_dict(lines,
+    orient="index").rename(columns=study.NAMES)
+live_growth.rename_axis(f"one test image; {where}").style.format(precision=3,
+    na_rep="-")
 
 # %% tags=["hide-input"]
 truth_drawn = viz.outline(seen.image, seen.labels, width=2)
 drawn = [viz.outline(truth_drawn, np.where(g > taken, g, 0), "prediction", 2)
          for title, g in grown.items() if title != "nothing"]
-place_of = lone.points[np.linalg.norm(lone.points - middle_of, axis=1).argmin()] if len(lone.points) else middle_of
+place_of = lone.points[np.linalg.norm(lone.points - middle_of,
+    axis=1).argmin()] if len(lone.points) else middle_of
 glue("se-growth-figure", viz.show_panels(
-    drawn, [title for title in grown if title != "nothing"], crop=window_around(place_of, seen.labels.shape, 96), points=[lone.points] * len(drawn), columns=4,
+    drawn, [title for title in grown if title != "nothing"],
+    crop=window_around(place_of, seen.labels.shape, 96), points=[lone.points]
+    * len(drawn), columns=4,
     scale_bar=MICROMETERS,
 ))
 winner = live_growth["AJI (small)"].drop("nothing").idxmax()
@@ -640,24 +721,31 @@ glue("se-winner", f"Here, {winner} is best in AJI of small nuclei")
 side = min(chosen.crop, *first.image.shape[:2])
 batch_images = method.standardized(first.image)[..., :side, :side]
 near = viz.crop_points(points, 0, 0, side)
-targets = center_squares([torch.from_numpy(near)], (side, side), config.center_side, batch_images.device)
+targets = center_squares([torch.from_numpy(near)], (side, side), config.center_side,
+    batch_images.device)
 weight_maps, lines = {}, {}
 for start in STARTS:
     w = stem_weights(network, batch_images, targets, start)
     weight_maps[start] = w.mean(1)
-    lines[start] = {**at_dots(w, targets), "smallest": float(w.min()), "largest": float(w.max())}
-pd.DataFrame.from_dict(lines, orient="index").rename_axis(f"mean weight by start; {where}").style.format(precision=4)
+    lines[start] = {**at_dots(w, targets), "smallest": float(w.min()),
+        "largest": float(w.max())}
+pd.DataFrame.from_dict(lines,
+    orient="index").rename_axis(f"mean weight by start; {where}").style.format(
+    precision=4)
 
 # %% tags=["hide-input"]
-shown = {"image and dots": pixels[:side, :side], **{f"start: {k}": m[0].cpu().numpy() for k, m in weight_maps.items()}}
+shown = {"image and dots": pixels[:side, :side],
+    **{f"start: {k}": m[0].cpu().numpy() for k, m in weight_maps.items()}}
 figure, axes = plt.subplots(1, 4, figsize=(viz.PAGE_WIDTH, 2.1))
 for axis, (title, picture) in zip(axes, shown.items()):
     drawn = axis.imshow(picture)
     axis.set_title(title, fontsize=9)
     axis.set_axis_off()
     if picture.ndim == 2:
-        figure.colorbar(drawn, ax=axis, orientation="horizontal", fraction=0.06, pad=0.02)
-axes[0].scatter(*near.T[::-1], s=8, color=viz.PALETTE["point"], edgecolors="black", linewidths=0.5)
+        figure.colorbar(drawn, ax=axis, orientation="horizontal", fraction=0.06,
+            pad=0.02)
+axes[0].scatter(*near.T[::-1], s=8, color=viz.PALETTE["point"], edgecolors="black",
+    linewidths=0.5)
 glue("se-weights", figure)
 
 # %% [markdown]
@@ -671,16 +759,22 @@ glue("se-weights", figure)
 # On real images, measured on the validation images of the first fold with a network trained without the loss:
 
 # %% tags=["hide-input"]
-listed = [means(study.SLUG, "weights of features, short", d).add_suffix(f", {study.NAMES[d]}") for d in ("monuseg", "tnbc")]
-table = pd.concat([t for t in listed if len(t)], axis=1) if any(len(t) for t in listed) else pd.DataFrame()
+listed = [means(study.SLUG, "weights of features, short",
+    d).add_suffix(f", {study.NAMES[d]}") for d in ("monuseg", "tnbc")]
+table = pd.concat([t for t in listed if len(t)], axis=1) if any(len(t)
+    for t in listed) else pd.DataFrame()
 print(missing(study.SLUG, "weights of features, short"))
-table.rename(columns=lambda c: c.replace("_", " ")).rename_axis(None, axis=1).style.format(precision=4)
+table.rename(columns=lambda c: c.replace("_", " ")).rename_axis(None,
+    axis=1).style.format(precision=4)
 
 # %% tags=["hide-input", "remove-output"]
 contrasts = table.filter(like="contrast").mean(axis=1)
-image_rows = contrasts[contrasts.index.str.endswith("by image")] if len(contrasts) else contrasts
-said = ", ".join(f"{row.split(',')[0]} {value:+.4f}" for row, value in image_rows.items())
-glue("se-contrast", f"the weight at dots exceeds that elsewhere by: {said}" if said else "nothing is recorded yet")
+image_rows = contrasts[contrasts.index.str.endswith("by image")] if len(
+    contrasts) else contrasts
+said = ", ".join(f"{row.split(',')[0]} {value:+.4f}"
+    for row, value in image_rows.items())
+glue("se-contrast", f"the weight at dots exceeds that elsewhere by: {said}" if said
+    else "nothing is recorded yet")
 
 # %% [markdown]
 # By one maximum per image, {glue:text}`se-contrast`. From the margin, nearly every pixel starts with a large *negative* number, and the
@@ -694,14 +788,16 @@ glue("se-contrast", f"the weight at dots exceeds that elsewhere by: {said}" if s
 # %%
 lines = {}
 for step in ("baseline", "split", "expand"):
-    scores = pd.DataFrame([instance_metrics(s.labels, results[s.id][step]) for s in test])
+    scores = pd.DataFrame([instance_metrics(s.labels, results[s.id][step])
+        for s in test])
     lines[step] = {title: scores[metric].mean() for title, metric in SHOWN.items()}
 live_steps = pd.DataFrame.from_dict(lines, orient="index").rename_axis(where)
 live_steps.style.format("{:.3f}")
 
 # %% tags=["hide-input", "remove-output"]
 moved = live_steps.diff().iloc[1:]
-glue("se-live-say", f"Here Split changes AJI by {moved['AJI'].iloc[0]:+.3f} and Expand by {moved['AJI'].iloc[1]:+.3f}; "
+glue("se-live-say",
+    f"Here Split changes AJI by {moved['AJI'].iloc[0]:+.3f} and Expand by {moved['AJI'].iloc[1]:+.3f}; "
      f"on small nuclei Expand changes Dice by {moved['Dice (small)'].iloc[1]:+.3f}")
 
 # %% [markdown]
@@ -722,7 +818,8 @@ else:
     axis.text(0.5, 0.5, "nothing is recorded yet", ha="center", va="center")
     axis.set_axis_off()
 glue("se-steps", figure)
-counts = ", ".join(f"{n} test images of {study.NAMES[d]}" for d, n in shown_steps.groupby(level=0).size().items())
+counts = ", ".join(f"{n} test images of {study.NAMES[d]}"
+    for d, n in shown_steps.groupby(level=0).size().items())
 glue("se-steps-say", f"{kind}, {counts}" if counts else "Nothing is recorded yet")
 
 # %% [markdown]
@@ -739,18 +836,25 @@ glue("se-steps-say", f"{kind}, {counts}" if counts else "Nothing is recorded yet
 # %% tags=["hide-input"]
 tests = study.gains(shown_steps) if len(shown_steps) else pd.DataFrame()
 printed = tests.rename(index=study.NAMES)
-printed.style.format({"gain": "{:+.4f}", "sd": "{:.4f}", "effect": "{:+.2f}", "p": "{:.3g}", "p, Holm": "{:.3g}"})
+printed.style.format({"gain": "{:+.4f}", "sd": "{:.4f}", "effect": "{:+.2f}",
+    "p": "{:.3g}", "p, Holm": "{:.3g}"})
 
 # %% tags=["hide-input", "remove-output"]
 def verdict(metric, step):
     """Return, for each dataset, the gain of a step and whether p is below 0.05, in words."""
-    lines = tests.xs((metric, step), level=("metric", "step")) if len(tests) else tests
-    return "; ".join(f"{study.NAMES[d]} {r.gain:+.3f} (p = {r.p:.2g}, {r.images:.0f} images)" for d, r in lines.iterrows())
+    lines = tests.xs((metric, step), level=("metric",
+        "step")) if len(tests) else tests
+    return "; ".join(
+        f"{study.NAMES[d]} {r.gain:+.3f} (p = {r.p:.2g}, {r.images:.0f} images)"
+        for d, r in lines.iterrows())
 
 
-said = {key: verdict(metric, step) or "nothing is recorded yet" for key, metric, step in (
-    ("split-aji", "aji", "Baseline to Split"), ("split-dice", "object_dice", "Baseline to Split"),
-    ("expand-small", "object_dice_small", "Split to Split & Expand"), ("expand-aji", "aji", "Split to Split & Expand"))}
+said = {key: verdict(metric, step) or "nothing is recorded yet"
+    for key, metric, step in (
+    ("split-aji", "aji", "Baseline to Split"),
+    ("split-dice", "object_dice", "Baseline to Split"),
+    ("expand-small", "object_dice_small", "Split to Split & Expand"),
+    ("expand-aji", "aji", "Split to Split & Expand"))}
 for key, text in said.items():
     glue(f"se-{key}", text)
 
@@ -763,10 +867,12 @@ for key, text in said.items():
 # %% tags=["hide-input", "remove-output"]
 said = []
 for d in ("monuseg", "tnbc"):
-    table = means(study.SLUG, "split and expand" if len(full) else "split and expand, short", d)
+    table = means(study.SLUG, "split and expand" if len(full)
+        else "split and expand, short", d)
     if "Weakly, Split & Expand" in table.index:
         row = table.loc["Weakly, Split & Expand"]
-        said.append(f"{study.NAMES[d]}: the center head finds {100 * row.center_recall:.0f} % of the nuclei, with precision "
+        said.append(
+            f"{study.NAMES[d]}: the center head finds {100 * row.center_recall:.0f} % of the nuclei, with precision "
                     f"{row.center_precision:.2f}, and Expand adds {row.added:.1f} nuclei to each image "
                     f"({row.nuclei:.0f} nuclei, {row.objects:.0f} objects)")
 glue("se-why", ". ".join(said) if said else "Nothing is recorded yet")
@@ -784,17 +890,20 @@ glue("se-why", ". ".join(said) if said else "Nothing is recorded yet")
 # with the article, its *differences* can. The last column counts test images.
 
 # %% tags=["hide-input"]
-side_by_side(study.SLUG, study.PAPER, "split and expand", study.METRICS, study.NAMES, counted="images")
+side_by_side(study.SLUG, study.PAPER, "split and expand", study.METRICS,
+    study.NAMES, counted="images")
 
 # %% [markdown]
 # **Table 2.** The re-weighting loss, after both steps. Short rows: first fold of TNBC, all steps.
 
 # %% tags=["hide-input"]
-side_by_side(study.SLUG, study.PAPER, "re-weighting", study.METRICS, study.NAMES, counted="images")
+side_by_side(study.SLUG, study.PAPER, "re-weighting", study.METRICS, study.NAMES,
+    counted="images")
 
 # %% tags=["hide-input"]
 print(missing(study.SLUG, "re-weighting, short", "tnbc"))
-recorded("re-weighting, short", (*study.METRICS, "center_precision", "center_recall", "center_f1"), "tnbc")
+recorded("re-weighting, short", (*study.METRICS, "center_precision",
+    "center_recall", "center_f1"), "tnbc")
 
 # %% [markdown]
 # ### What makes ours differ
@@ -819,7 +928,8 @@ recorded("ways to divide, short", ("aji", "object_dice", "objects"))
 
 # %% tags=["hide-input"]
 print(missing(study.SLUG, "centers, short"))
-recorded("centers, short", ("aji", "object_dice", "center_precision", "center_recall", "center_f1", "center_area"))
+recorded("centers, short", ("aji", "object_dice", "center_precision",
+    "center_recall", "center_f1", "center_area"))
 
 # %% [markdown]
 # (se-growth)=
@@ -833,7 +943,8 @@ recorded("ways to grow again, short", columns)
 
 # %% tags=["hide-input", "remove-output"]
 again = means(study.SLUG, "ways to grow again, short")
-names = {"aji_small": "AJI of small nuclei", "object_dice_small": "Dice of small nuclei"}
+names = {"aji_small": "AJI of small nuclei",
+    "object_dice_small": "Dice of small nuclei"}
 said = verdict_said = "Nothing is recorded yet"
 if {"relevance", "disk", "nothing"} <= set(again.index):
     said = "; ".join(
@@ -841,7 +952,8 @@ if {"relevance", "disk", "nothing"} <= set(again.index):
         f"{again[m]['relevance']:.3f} with relevance, best {again[m].idxmax()} ({again[m].max():.3f})"
         for m, text in names.items())
     disk, grown_by = again.aji_small["disk"], again.aji_small["relevance"]
-    verdict_said = (f"In a short training on MoNuSeg it is {'better' if grown_by > disk else 'worse'} "
+    verdict_said = (
+        f"In a short training on MoNuSeg it is {'better' if grown_by > disk else 'worse'} "
                     f"(AJI of small nuclei {grown_by:.2f} against {disk:.2f})")
 glue("se-disk-say", verdict_said)
 glue("se-again", said)
@@ -853,9 +965,12 @@ glue("se-small", SMALL_AREA)
 # **Rules and settings of Expand**, on the same nuclei, beside the row "relevance":
 
 # %% tags=["hide-input"]
-print(missing(study.SLUG, "rules of relevance, short"), missing(study.SLUG, "settings of Expand, short"), sep="\n")
-both = [recorded(name, columns) for name in ("rules of relevance, short", "settings of Expand, short")]
-pd.concat([t for t in both if t is not None]) if any(t is not None for t in both) else None
+print(missing(study.SLUG, "rules of relevance, short"),
+    missing(study.SLUG, "settings of Expand, short"), sep="\n")
+both = [recorded(name, columns) for name in ("rules of relevance, short",
+    "settings of Expand, short")]
+pd.concat([t for t in both if t is not None]) if any(t is not None
+    for t in both) else None
 
 # %% tags=["hide-input", "remove-output"]
 tuned = means(study.SLUG, "settings of Expand, short")
@@ -887,7 +1002,8 @@ recorded("no patient in two parts, short", study.METRICS, "tnbc")
 
 # %%
 perfect = square.astype(float)
-kept = {least: len(center_blobs(perfect, 0.05, least).points) for least in (10, 9, 0)}
+kept = {least: len(center_blobs(perfect, 0.05, least).points)
+    for least in (10, 9, 0)}
 print("centers of a perfect map by least size:", kept, "of", len(points), "dots")
 
 # %% [markdown]
@@ -901,9 +1017,11 @@ print("centers of a perfect map by least size:", kept, "of", len(points), "dots"
 
 # %% tags=["hide-input", "remove-output"]
 few = means(study.SLUG, "too few epochs", "tnbc")
-(declared,) = [row for row in rows(study.SLUG) if row.experiment == "too few epochs"]
+(declared,) = [row for row in rows(study.SLUG)
+    if row.experiment == "too few epochs"]
 if len(few):
-    row, epochs_of = few.iloc[0], declared.settings["config"]["base"]["segmenter"]["epochs"]
+    row, epochs_of = few.iloc[0], declared.settings["config"]["base"]["segmenter"][
+        "epochs"]
     said = (f"After {epochs_of} epochs on TNBC, the base paints pixels with F1 {row.f1_pixel:.2f}; of the nuclei, the center head finds "
             f"{100 * row.center_recall:.1f} %")
 else:
@@ -921,16 +1039,20 @@ glue("se-few", said)
 # %% tags=["hide-input"]
 smooth = map_of
 thresholds = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3)
-counts = {t: len(center_blobs(smooth, t, config.center_min_size).points) for t in thresholds}
+counts = {t: len(center_blobs(smooth, t, config.center_min_size).points)
+    for t in thresholds}
 peaks = {t: len(center_peaks(smooth, t, 4).points) for t in thresholds}
-figure, axes = plt.subplots(1, 2, figsize=(viz.PAGE_WIDTH, 2.7), width_ratios=(1.3, 1))
-for values, label, marker in ((counts, "blobs", "o"), (peaks, "local maxima, 4 px apart", "s")):
+figure, axes = plt.subplots(1, 2, figsize=(viz.PAGE_WIDTH, 2.7),
+    width_ratios=(1.3, 1))
+for values, label, marker in ((counts, "blobs", "o"),
+        (peaks, "local maxima, 4 px apart", "s")):
     axes[0].plot(list(values), list(values.values()), marker=marker, label=label)
 axes[0].axhline(nuclei(seen), color="gray", linestyle="--", label="nuclei")
 axes[0].set(xscale="log", xlabel="threshold", ylabel="centers in one image")
 axes[0].legend()
 low_blobs = center_blobs(smooth, 0.01, config.center_min_size)
-axes[1].imshow(viz.crop(viz.outline(seen.image, low_blobs.blobs, "prediction", 2), *window))
+axes[1].imshow(viz.crop(viz.outline(seen.image, low_blobs.blobs, "prediction", 2),
+    *window))
 axes[1].set_title("blobs above 0.01", fontsize=9)
 axes[1].set_axis_off()
 glue("se-fused", figure)
@@ -953,14 +1075,22 @@ glue("se-fused", figure)
 # %% tags=["hide-input"]
 true_objects = components(seen.labels > 0)
 right_centers = sup.box_centers(seen.labels)
-extra = right_centers + np.random.default_rng(seed).normal(0, 4, right_centers.shape)
-inside_image = np.clip(np.concatenate([right_centers, extra]), 0, np.array(seen.labels.shape) - 1)
-doubled = split_instances(true_objects, bumps(np.rint(inside_image).astype(int), true_objects.shape, 2.0), centers=inside_image)
-single = split_instances(true_objects, bumps(np.rint(right_centers).astype(int), true_objects.shape, 2.0), centers=right_centers)
-scores = [metrics.aji(seen.labels, labels) for labels in (true_objects, single, doubled)]
+extra = right_centers + np.random.default_rng(seed).normal(0, 4,
+    right_centers.shape)
+inside_image = np.clip(np.concatenate([right_centers, extra]), 0,
+    np.array(seen.labels.shape) - 1)
+doubled = split_instances(true_objects,
+    bumps(np.rint(inside_image).astype(int), true_objects.shape, 2.0),
+    centers=inside_image)
+single = split_instances(true_objects,
+    bumps(np.rint(right_centers).astype(int), true_objects.shape, 2.0),
+    centers=right_centers)
+scores = [metrics.aji(seen.labels, labels)
+    for labels in (true_objects, single, doubled)]
 glue("se-doubled", viz.show_panels(
     [viz.instance_colors(labels) for labels in (true_objects, single, doubled)],
-    [f"not divided\nAJI {scores[0]:.2f}", f"true centers\nAJI {scores[1]:.2f}", f"two for each\nAJI {scores[2]:.2f}"],
+    [f"not divided\nAJI {scores[0]:.2f}", f"true centers\nAJI {scores[1]:.2f}",
+        f"two for each\nAJI {scores[2]:.2f}"],
     crop=window, points=[None, right_centers, inside_image], columns=3, width=5.2,
 ))
 
@@ -997,7 +1127,8 @@ nearest = ...  # your line here: (H, W), 0 outside, 1 or 2 inside
 # Squared distances to both centers, then the smaller one.
 
 # %% tags=["solution"]
-nearest = labels * (1 + ((np.indices(toy.shape) - middles[:, :, None, None]) ** 2).sum(1).argmin(0))
+nearest = labels * (1 + ((np.indices(toy.shape)
+    - middles[:, :, None, None]) ** 2).sum(1).argmin(0))
 expected = split_instances(labels, narrow, centers=middles, method="nearest")
 print(float(np.mean(nearest == expected)))
 
@@ -1015,7 +1146,8 @@ print(float(np.mean(nearest == expected)))
 # ```
 
 # %%
-heat_thresholds = (0.05, 0.1, 0.2, 0.3, 0.5)  # use expand_centers, method.explain, thinned, lone, map_of
+# use expand_centers, method.explain, thinned, lone, map_of
+heat_thresholds = (0.05, 0.1, 0.2, 0.3, 0.5)
 
 # %% [markdown]
 # ```{solution-start} ex-split-and-expand-2
@@ -1027,11 +1159,14 @@ heat_thresholds = (0.05, 0.1, 0.2, 0.3, 0.5)  # use expand_centers, method.expla
 
 # %% tags=["solution"]
 for threshold in heat_thresholds:
-    expanded = expand_centers(thinned, map_of, method.explain(seen.image, lone.blobs), unassigned=lone, threshold=threshold)
+    expanded = expand_centers(thinned, map_of,
+        method.explain(seen.image, lone.blobs), unassigned=lone,
+        threshold=threshold)
     s = added_metrics(seen.labels, thinned, expanded)
     print(f"{threshold:4}: {s['added']:3} added, mean area {s['added_area']:6.1f} px, on nuclei {s['added_true']:.2f}")
 small_areas = np.bincount(seen.labels.ravel())[1:]
-print("median area of true nuclei below 300 px:", np.median(small_areas[(small_areas > 0) & (small_areas < 300)]))
+print("median area of true nuclei below 300 px:",
+    np.median(small_areas[(small_areas > 0) & (small_areas < 300)]))
 
 # %% [markdown]
 # ```{solution-end}
@@ -1061,8 +1196,10 @@ from skimage.filters import threshold_otsu
 
 for sample in test:
     stain = rgb2hed(sample.image)[..., 0]
-    objects = components(stain > threshold_otsu(stain), min_size=20, fill_holes=True)
-    again = split_instances(objects, np.clip(maps[sample.id]["center"], 0, 1), centers=centers[sample.id].points)
+    objects = components(stain > threshold_otsu(stain), min_size=20,
+        fill_holes=True)
+    again = split_instances(objects, np.clip(maps[sample.id]["center"], 0, 1),
+        centers=centers[sample.id].points)
     print(f"AJI {metrics.aji(sample.labels, objects):.3f} before, {metrics.aji(sample.labels, again):.3f} after")
 
 # %% [markdown]
