@@ -662,12 +662,28 @@ records.stages("table 2, short", "wsss4luad")
 pd.concat({study.NAMES[kind]: records.moves(kind) for kind in ours}, axis=1)
 
 # %% [markdown]
-# What the article leaves open, one choice at a time, on synthetic tissue:
+# What the article leaves open, one choice at a time, on synthetic tissue. The first line is the whole method without the change:
 
 # %% tags=["hide-input"]
 print(missing(study.SLUG, "ambiguities, short", "synthetic-tissue"))
-recorded = records.stages("ambiguities, short", "synthetic-tissue")
-None if (recorded.seeds == 0).all() else recorded[recorded.seeds > 0]
+recorded = pd.concat([
+    records.stages("table 2, short", "synthetic-tissue",
+        only=lambda row: row.startswith("f:")),
+    records.stages("ambiguities, short", "synthetic-tissue"),
+])
+recorded[recorded.seeds > 0]
+
+# %% tags=["hide-input"]
+changes, spread = records.choice_effects()
+moving = changes[changes.abs() > 2 * spread]
+glue("sw-choices-say", f"{len(changes)} choices are recorded. {len(moving)} of them "
+    f"change the mIoU of the decoder by more than twice the spread, {spread:.3f}"
+    + (": " if len(moving) else "")
+    + ", ".join(f"{row} {change:+.3f}" for row, change in moving.items()))
+
+# %% [markdown]
+# One seed can move by chance as much as the whole method moves between its seeds, so, set before any run, we speak of a change only
+# above twice that spread. {glue:text}`sw-choices-say`.
 
 # %% [markdown]
 # How much depends on the difficulty, which is ours? In synthetic tissue, only a core of each region has the texture of its class:

@@ -198,6 +198,31 @@ def stages(experiment, dataset, metrics=None, only=None):
     return table.rename_axis(f"{NAMES[dataset]}")
 
 
+def choice_effects(dataset="synthetic-tissue", metric="mean_iou"):
+    """Return what each recorded choice changes against the row that it was made in.
+
+    Parameters
+    ----------
+    dataset, metric : str
+        As in the records.
+
+    Returns
+    -------
+    changes : pandas.Series
+        Mean difference over common seeds, by choice, from the lowest on; empty where nothing was recorded.
+    spread : float
+        Standard deviation over seeds of the whole method; NaN with fewer than two.
+    """
+    bases, values = (by_seed(f"{name}, short", dataset, metric) for name in ("table 2", "ambiguities"))
+    changes = {}
+    for choice, own in values.iterrows():
+        base = LETTERS["b" if choice.startswith("row b") else "f"]
+        if base in bases.index:
+            changes[choice] = (own - bases.loc[base]).mean()
+    spread = float(bases.loc[LETTERS["f"]].std(ddof=1)) if LETTERS["f"] in bases.index else np.nan
+    return pd.Series(changes, dtype=float).dropna().sort_values(), spread
+
+
 def costs(experiment, dataset):
     """Return what the trainings of an experiment cost, from the first recorded seed of each row.
 

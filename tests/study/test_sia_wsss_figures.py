@@ -248,6 +248,23 @@ def test_moves_are_differences_over_seeds(recorded):
     assert table.loc["d to f"].tolist() == ["not run", "not run", 0]
 
 
+def test_choices_are_compared_with_the_row_that_they_change(recorded, monkeypatch):
+    lines = [{"experiment": experiment, "row": row, "dataset": "synthetic-tissue", "seed": seed, "image": ALL_IMAGES,
+              "metric": "mean_iou", "value": value} for experiment, row, seed, value in (
+                 ("table 2, short", "f: RFM + DAM + RSM", 0, 0.6), ("table 2, short", "f: RFM + DAM + RSM", 1, 0.8),
+                 ("ambiguities, short", "no attraction", 1, 0.7), ("ambiguities, short", "eq. 2 negated", 0, 0.7),
+                 ("ambiguities, short", "row b labeled by mean", 2, 0.85))]
+    table = pd.concat([records.runs("sia-wsss"), pd.DataFrame(lines)]).reindex(columns=list(RUN_COLUMNS))
+    monkeypatch.setattr(records, "runs", lambda slug: table)
+    changes, spread = records.choice_effects()
+    assert changes.to_dict() == pytest.approx({"no attraction": -0.1, "row b labeled by mean": 0.05,
+                                               "eq. 2 negated": 0.1})
+    assert list(changes) == sorted(changes) and spread == pytest.approx(0.02**0.5)
+    monkeypatch.setattr(records, "runs", lambda slug: pd.DataFrame(columns=RUN_COLUMNS))
+    changes, spread = records.choice_effects()
+    assert changes.empty and np.isnan(spread)
+
+
 def test_difficulty_is_drawn_over_the_core(monkeypatch):
     empty = pd.DataFrame(columns=RUN_COLUMNS)
     monkeypatch.setattr(records, "runs", lambda slug: empty)
