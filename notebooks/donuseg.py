@@ -51,6 +51,7 @@
 # - A box of a nucleus is learned at {glue:text}`do-few:.0f` or at {glue:text}`do-many:.0f` places, depending on three numbers that the
 #   article does not print ([boxes](do-boxes)).
 # - Equation 7 looks quadratic in the number of pixels and is linear ([contrast](do-contrast)).
+# - {glue:text}`do-losses-say` ([paper versus ours](do-tables)).
 # - One printed row cannot come from one protocol: its PQ is above its DQ ([paper versus ours](do-tables)).
 
 # %% tags=["parameters"]
