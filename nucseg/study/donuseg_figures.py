@@ -238,8 +238,9 @@ def show_background_scores(table, levels=None):
     for index, (column, title) in enumerate({"literal": "literal (eq. 4)", "balanced": "balanced"}.items()):
         axis.plot(range(len(ordered)), ordered[column], "os"[index], color=CYCLE[index], markersize=4, label=title)
     for index, (name, value) in enumerate((levels or {}).items()):
-        axis.axhline(value, color=CYCLE[2 + index % 4], linestyle=_LINES[1 + index % 3], linewidth=1.2, label=name)
-    axis.set(xlabel="images, by the first value", ylabel="alpha of an empty label", ylim=(0, 1.02), xticks=[])
+        axis.axhline(value, color=CYCLE[(2 + index) % len(CYCLE)], linestyle=_LINES[index % len(_LINES)],
+                     linewidth=1.2, label=name)
+    axis.set(xlabel="images, sorted by the literal score", ylabel="alpha", ylim=(0, 1.02), xticks=[])
     figure.legend(fontsize=8, loc="outside upper center", ncols=3)
     return figure
 

@@ -80,7 +80,7 @@ def side_by_side(slug, paper, experiment, metrics, names, *, counted="seeds", la
     Returns
     -------
     pandas.DataFrame
-        Index: images, row, and who ("paper", "ours", and "ours, short" where the shorter training of the same row
+        Index: dataset, row, and who ("paper", "ours", and "ours, short" where the shorter training of the same row
         was recorded); columns: the metrics by their printed names, as text with the spread over draws or seeds, and
         `counted`. Rows that are declared but not recorded read "not run"; lines of the paper on images that were
         never released stand alone.
@@ -101,7 +101,7 @@ def side_by_side(slug, paper, experiment, metrics, names, *, counted="seeds", la
                 blank = "" if any(texts) else NOT_RUN
                 count = "" if part is None else _count(part, dataset, row, counted)
                 lines[names.get(dataset, dataset), row, who] = [*(text or blank for text in texts), count]
-    index = pd.MultiIndex.from_tuples(lines, names=["images", "row", ""])
+    index = pd.MultiIndex.from_tuples(lines, names=["dataset", "row", ""])
     return pd.DataFrame(list(lines.values()), index=index, columns=[*(names[m] for m in metrics), counted])
 
 

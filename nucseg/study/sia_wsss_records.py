@@ -274,13 +274,15 @@ def show_balance(datasets, experiment="table 2, short"):
     plt.close(figure)
     for axis, (title, precision, recall) in zip(axes, panels):
         found = [letter for letter, row in LETTERS.items() if row in precision.index]
+        low, high = _square(precision, recall) if found else (0, 1)
         for letter in found:
             index = list(LETTERS).index(letter)
             place = (precision[LETTERS[letter]], recall[LETTERS[letter]])
             axis.plot(*place, _MARKERS[index], color=CYCLE[index], markersize=6)
-            beside = (-11, -9) if letter == "d" else (5, 3)  # rows d and f often lie close together
+            close = letter == "d" and LETTERS["f"] in precision.index and np.hypot(
+                place[0] - precision[LETTERS["f"]], place[1] - recall[LETTERS["f"]]) < 0.1 * (high - low)
+            beside = (-11, -9) if close else (5, 3)
             axis.annotate(letter, place, xytext=beside, textcoords="offset points", fontsize=9)
-        low, high = _square(precision, recall) if found else (0, 1)
         if found:
             axis.plot([low, high], [low, high], color="0.6", linewidth=1, zorder=0)
         else:

@@ -52,6 +52,13 @@ def steps(experiment, base="Weakly", metrics=METRICS):
     return wide.dropna(how="all")
 
 
+def images_of(experiment, dataset="monuseg"):
+    """Return on how many test images the rows of an experiment were measured, 0 where nothing was recorded."""
+    table = runs(SLUG)
+    own = table[(table.experiment == experiment) & (table.dataset == dataset)]
+    return int(own.groupby("row").image.nunique().max()) if len(own) else 0
+
+
 def gains(table, level=0.05):
     """Return paired tests of each step against the one before (Foo et al. 2022, table 1).
 
@@ -66,8 +73,8 @@ def gains(table, level=0.05):
     -------
     pandas.DataFrame
         Index: dataset, metric and comparison; columns: ``images``, ``gain`` (mean), ``sd``, ``effect`` (gain over sd),
-        ``p`` (two-sided t-test), ``p, Holm`` (corrected over all lines), ``better`` (whether p is below the level and
-        the gain positive, as the article marks it).
+        ``p`` (two-sided t-test), ``p, Holm`` (corrected over all lines with a p), ``better`` (whether p is below the
+        level and the gain positive, as the article marks it).
     """
     lines = {}
     for dataset, part in table.groupby(level="dataset"):

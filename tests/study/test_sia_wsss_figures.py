@@ -189,6 +189,13 @@ def test_the_log_is_drawn(fitted):
     assert right == ["foreground", "uncertain", "labeled"]
 
 
+def test_failures_are_counted_by_class():
+    places = {title: SimpleNamespace(coverage=coverage, false_share=false) for title, coverage, false in (
+        ("max pooling", (0.1, 0.5, 0.2), (0.3, np.nan, 0.1)), ("average pooling", (0.2, 0.4, 0.3), (0.2, 0.5, 0.2)))}
+    assert study.compare_failures(places, "abc") == (
+        "Of 3 classes, average pooling covers more of 2 and is more often false for 1")
+
+
 def test_audit_names_the_rows_above_a_bound():
     table = curves.audit_table(dice_bounds(published(study.PAPER)))
     assert (table.excess[~table.possible] > 0).all() and len(table) == 19
