@@ -8,14 +8,14 @@
 #
 # A mask says which pixels are nucleus, not where one nucleus ends and the next begins. Can a network that sees nothing but such
 # masks tell nuclei apart? It can if it may only paint with one brush: a single learned shape, placed again and again. Where,
-# how large and how it is turned are six numbers for each nucleus, and they can be read.
+# how large, how it is turned, and whether it is there at all are six numbers for each nucleus, and they can be read.
 #
 # ```{glue:figure} cs-success
 # :name: fig-cs-success
 # :alt: Five panels of the same bright nuclei on black: the picture, the true nuclei in colors, and the outlines of predicted shapes for three variants; with the count there is about one outline for each nucleus.
 #
 # From left to right: picture, true nuclei, what the masks alone teach, with the number of nuclei as well, and after contained shapes
-# were merged (Fig. 2 of the article). One color is one object. {glue:text}`cs-where`.
+# were merged (Fig. 2 of the article). Neighbors have different colors. {glue:text}`cs-where`.
 # ```
 #
 # ## What you will learn
@@ -36,10 +36,10 @@
 # - The shape has 88 parameters and never sees an image; all that the encoder says of a nucleus is six numbers
 #   ([the shape](cs-shape)).
 # - Only the likeliest instance at a pixel learns from it ([many shapes, one mask](cs-combine)).
-# - The count turns {glue:text}`cs-objects-without` objects into {glue:text}`cs-objects-with`, where {glue:text}`cs-nuclei` nuclei are
-#   ([results](cs-results)).
-# - An ellipse in place of each true nucleus would reach an F1 of {glue:text}`cs-ceiling-ellipse:.3f` at IoU 0.5; the shape is not what
-#   limits the method ([what could be reached](cs-ceilings)).
+# - On whole images of the live run, the count turns {glue:text}`cs-objects-without` objects into {glue:text}`cs-objects-with`, where
+#   {glue:text}`cs-nuclei` nuclei are; [results](cs-results) counts by patches.
+# - An ellipse in place of each true nucleus would reach an F1 of {glue:text}`cs-ceiling-ellipse:.3f` at IoU 0.5; there, the shape is
+#   not what limits the method ([what could be reached](cs-ceilings)).
 # - The connected parts of the *true* mask alone reach {glue:text}`cs-ceiling-parts:.2f`; the article's best row, on other test images,
 #   is {glue:text}`cs-paper-best:.2f` ([what could be reached](cs-ceilings)).
 
@@ -305,7 +305,7 @@ glue("cs-learned-radius", round_one["area_radius"])
 #
 # The nuclei become a disk of radius {glue:text}`cs-learned-radius:.2f` and eccentricity {glue:text}`cs-learned-eccentricity:.2f` (0 is a
 # circle). Nothing about it is learned from biology: whatever the maps can take away, the shape need not keep, and lower triangular
-# maps take away every ellipse. Objects with corners in all directions average to a disk, too. Only what all objects share *in
+# maps take away every ellipse. Objects with corners in all directions average to nearly a disk, too. Only what all objects share *in
 # their own coordinates* stays. The square is the hard one: its three starts ended with losses of
 # {glue:text}`cs-learned-losses` nats per place. A disk is near at hand, because $r$ is an input.
 #
@@ -415,7 +415,7 @@ print(f"K = {K}: {naive:.2f} from p(z) = 1/2, {started:.2f} from our start; cros
 # \frac{|b \cap m|}{|m|} \ge \frac{1}{2} .
 # ```
 #
-# Three masks are enough to see that this is no equivalence. The middle one overlaps both others, which do not touch:
+# Three masks are enough to see that this is no equivalence. The middle one overlaps both others, which do not overlap each other:
 
 # %%
 rows, columns = np.indices((24, 60))
@@ -488,8 +488,8 @@ glue("cs-ceilings-picture", figure)
 # to the background makes of it.
 # ```
 #
-# Two things follow. Ellipses are enough: F1 at 0.5 is {glue:text}`cs-ceiling-ellipse:.3f`, so whatever the method loses, it loses in finding
-# and parting nuclei. And a number such as the article's {glue:text}`cs-paper-best:.3f` needs a companion: the components of the true mask, which know nothing of instances,
+# Two things follow. At an IoU of 0.5 ellipses are enough: F1 is {glue:text}`cs-ceiling-ellipse:.3f`, so there, what the method loses it
+# loses in finding, parting and fitting nuclei. At 0.9 the ellipse itself limits. And a number such as the article's {glue:text}`cs-paper-best:.3f` needs a companion: the components of the true mask, which know nothing of instances,
 # have {glue:text}`cs-ceiling-parts:.3f`, a watershed {glue:text}`cs-ceiling-shed:.3f`. The article shows no such row. Any method that learns from
 # the same masks should be compared with a good mask and a simple rule.
 #
@@ -525,7 +525,7 @@ glue("cs-axes-medians", f"{np.median(own[:, 0]):.1f} and {np.median(own[:, 1]):.
 # :alt: Three histograms, each with a solid line for true nuclei and a dashed line for predicted ones: major semi-axis, minor semi-axis, and angle.
 #
 # Axes and angles of predicted instances and of true nuclei (their moments). Angles of nuclei that are at least 1.2 times as long as
-# wide. {glue:text}`cs-where`.
+# wide; 0 is along a row, 90 along a column. {glue:text}`cs-where`.
 # ```
 #
 # Medians of the semi-axes: {glue:text}`cs-axes-medians`. Where the angles pile up at 0, 90 and 180 degrees, $l_{21}$ has hardly been
@@ -544,6 +544,8 @@ print(f"pixels of all masks: {before}, and {after} after the change ({after / ma
 #
 # Every patch is an image of its own, as in the article: a nucleus cut by the border of a patch is an instance in each. Pixels are counted
 # over all patches, and so are matched, missed and surplus instances. Predicted masks are matched whole, also where they overlap.
+# "Sum of p(z)" is the expected number of instances in all patches, "error of the count" the mean absolute difference between it and the
+# nuclei of a patch.
 
 # %% tags=["hide-input"]
 COLUMNS = (*study.METRICS, "nuclei", "objects", "expected", "count_error")
@@ -603,8 +605,8 @@ glue("cs-curves", figure)
 #
 # ```{admonition} Predict, then run
 # :class: tip
-# Without the count, nothing forbids several instances on one nucleus. On which nuclei will they be useful to the mask, and what does
-# the second column of the article's table therefore lose by the count loss?
+# Without the count, nothing forbids several instances on one nucleus. On which nuclei will they be useful to the mask, and what will the
+# IoU of the foreground therefore lose by the count loss? (The numbers stand in the table of the article, below.)
 # ```
 
 # %% tags=["hide-input"]
@@ -871,7 +873,7 @@ print(f"cells with two present instances: {int((twins[:, 0] > 0.5).sum())} of {l
 # **A shape that does not form.** From random weights, the function says nearly the same everywhere, so the instance with the largest
 # $p(z)$ wins at every pixel and is all that learns. It takes some hundred steps until the shape has an edge; with few steps, it
 # never gets one. The count loss may make it harder: it is content with any instances whose number is right, wherever they are.
-# Starting from a disk avoids it, and gives the answer away; it is our default for that reason.
+# Starting from a disk avoids it, so it is our default; the price is that it gives the answer away.
 
 # %%
 torch.manual_seed(seed)
@@ -892,7 +894,7 @@ print(missing(study.SLUG, "shapes from random weights, short", "bbbc038"))
 starts.rename(columns=study.NAMES).style.format(precision=3)
 
 # %% [markdown]
-# **Nuclei that are no ellipses.** One shape cannot bend. The worst true nucleus of the test images against its own best ellipse:
+# **Nuclei that are no ellipses.** One shape cannot bend. The worst true nucleus of the test images against the ellipse with its moments:
 
 # %% tags=["hide-input"]
 worst = (2.0, None)
@@ -1068,7 +1070,7 @@ print(sum(p.numel() for p in pair.parameters()),
 # One shape, six numbers for each nucleus, and a maximum make instances of a mask. The shape becomes a circle because the maps leave
 # it nothing else to be. What the mask cannot say, where one nucleus ends and the next begins, the count says in part. The comparison
 # that decides what this is worth is the simplest one, with the connected parts of a good mask. Next: a method that is told where nuclei
-# are, and nothing else, in [Split and expand](split-and-expand.ipynb).
+# are, and nothing else, in [DoNuSeg](donuseg.ipynb).
 #
 # ## Bibliography
 #
