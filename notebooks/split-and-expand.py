@@ -511,11 +511,11 @@ recorded("true centers", ("aji", "object_dice", "aji_small", "object_dice_small"
 
 # %% tags=["hide-input", "remove-output"]
 best = oracle.aji.drop("not divided")
-first = best.idxmax()
+leader = best.idxmax()
 glue("se-oracle-none", float(oracle.aji["not divided"]))
 glue("se-oracle-best", float(oracle.aji["mixture"]))
-glue("se-oracle-first", f'"{first}"' + (", the mixture with our floor"
-    if first == "mixture" else ""))
+glue("se-oracle-first", f'"{leader}"' + (", the mixture with our floor"
+    if leader == "mixture" else ""))
 glue("se-oracle-spread", float(best.max() - best.min()))
 others = ("nearest center", "mixture, one covariance", "watershed on the center map",
     "mixture, uniform weights")
