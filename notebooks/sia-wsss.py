@@ -681,6 +681,15 @@ records.stages("table 2, short", "synthetic-tissue")
 records.stages("table 2, short", "wsss4luad")
 
 # %% [markdown]
+# All means of all stages:
+
+# %% tags=["hide-input", "hide-output"]
+records.every_stage("table 2, short", "synthetic-tissue")
+
+# %% tags=["hide-input", "hide-output"]
+records.every_stage("table 2, short", "wsss4luad")
+
+# %% [markdown]
 # So which failure does each step move? Changes of the activation map:
 
 # %% tags=["hide-input"]

@@ -7,7 +7,7 @@ import pandas as pd
 from nucseg.study.experiment import record_path, rows
 from nucseg.study.recorded import NOT_RUN
 from nucseg.study.records import read_record
-from nucseg.study.sia_wsss_figures import NAMES, PAPER, SLUG
+from nucseg.study.sia_wsss_figures import METRICS, NAMES, PAPER, SLUG
 from nucseg.study.tables import ALL_IMAGES, published, runs
 from nucseg.viz import CYCLE, PAGE_WIDTH
 
@@ -196,6 +196,35 @@ def stages(experiment, dataset, metrics=None, only=None):
              for row in listed}
     table = pd.DataFrame.from_dict(lines, orient="index", columns=[*metrics, "seeds"])
     return table.rename_axis(f"{NAMES[dataset]}")
+
+
+def every_stage(experiment, dataset):
+    """Return all recorded means of each stage of the rows of an experiment; maps are those of the true tags.
+
+    Parameters
+    ----------
+    experiment, dataset : str
+        As in the declared rows.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Index: row and stage, only of rows that were recorded; columns: text with the spread over seeds. A stage that
+        was not measured has "-": the decoder has no coverage.
+    """
+    suffixes = {"A": "activation", "I": "inhibition", "R": "refined", "decoder": None}
+    lines = {}
+    for stage, name in suffixes.items():
+        metrics = {NAMES[metric]: metric if name is None else f"{metric}_{name}_oracle" for metric in METRICS}
+        if name is not None:
+            ending = "" if name == "activation" else f"_{name}"
+            metrics |= {"coverage": f"coverage{ending}", "false share": f"false_share{ending}"}
+        for title, metric in metrics.items():
+            for row, values in by_seed(experiment, dataset, metric).iterrows():
+                lines.setdefault((row, stage), {})[title] = text(values)
+    columns = [*(NAMES[metric] for metric in METRICS), "coverage", "false share"]
+    table = pd.DataFrame({key: [own.get(title, "-") for title in columns] for key, own in lines.items()}, columns).T
+    return table.sort_index(level=0, sort_remaining=False) if len(table) else table
 
 
 def choice_effects(dataset="synthetic-tissue", metric="mean_iou"):

@@ -247,6 +247,22 @@ def test_balance_and_stages_say_what_is_missing(recorded):
         ["a", "b", "c", "d", "f"], ["a", "b", "c"], ["not run"]]
 
 
+def test_every_stage_has_its_means(recorded, monkeypatch):
+    lines = [{"experiment": "table 2, short", "row": "b: RFM", "dataset": "synthetic-tissue", "seed": seed,
+              "image": ALL_IMAGES, "metric": metric, "value": value}
+             for seed in range(2) for metric, value in (
+                 ("mean_dice_refined_oracle", 0.8), ("coverage_refined", 0.3 + seed / 10), ("coverage", 0.1))]
+    table = pd.concat([records.runs("sia-wsss"), pd.DataFrame(lines)]).reindex(columns=list(RUN_COLUMNS))
+    monkeypatch.setattr(records, "runs", lambda slug: table)
+    shown = records.every_stage("table 2, short", "synthetic-tissue")
+    assert list(shown.index) == [("a: baseline", "decoder"), ("b: RFM", "A"), ("b: RFM", "R"), ("b: RFM", "decoder"),
+                                 ("c: DAM", "decoder")]
+    assert shown.loc[("b: RFM", "R")].tolist() == ["0.800 ± 0.000", "-", "-", "-", "0.350 ± 0.071", "-"]
+    assert shown.loc[("b: RFM", "decoder"), "mIoU"] == "0.700 ± 0.100"
+    assert shown.loc[("b: RFM", "A"), "coverage"] == "0.100 ± 0.000"
+    assert records.every_stage("table 2, short", "elsewhere").empty
+
+
 def test_moves_are_differences_over_seeds(recorded):
     table = records.moves("synthetic-tissue", metrics=("mean_recall", "coverage"))
     assert list(table.index) == ["a to b", "a to c", "c to d", "d to f", "a to f"]
