@@ -280,6 +280,30 @@ def costs(experiment, dataset):
     return pd.DataFrame.from_dict(lines, orient="index", columns=columns).rename_axis("row")
 
 
+def peaks(experiment, dataset):
+    """Return when the trainings of an experiment were best on validation images, first recorded seed of each row.
+
+    Parameters
+    ----------
+    experiment, dataset : str
+        As in the declared rows.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Index: row; columns: epochs, the best of them, and the validation mIoU of the best and of the last. Empty where
+        nothing was recorded.
+    """
+    lines = {}
+    for declared in rows(SLUG):
+        path = record_path(SLUG, declared)
+        if (declared.experiment, declared.dataset) == (experiment, dataset) and path.is_file():
+            (training,) = read_record(path)["notes"]["training"].values()
+            scores = [score for score in training["score"] if score is not None]
+            lines.setdefault(declared.row, [len(training["score"]), training["best_epoch"], max(scores), scores[-1]])
+    return pd.DataFrame.from_dict(lines, orient="index", columns=["epochs", "best", "mIoU, best", "mIoU, last"])
+
+
 def show_balance(datasets, experiment="table 2, short"):
     """Show mean recall over mean precision of the rows of table 2, printed and in our records.
 

@@ -313,5 +313,16 @@ def test_costs_come_from_the_first_record(monkeypatch, tmp_path):
     assert records.costs("table 2, short", "d").loc["a"].tolist() == [2.0, 0.5, 60.0, 900.0, "cpu"]
 
 
+def test_peaks_come_from_validation(monkeypatch, tmp_path):
+    rows = [SimpleNamespace(experiment="table 2, short", dataset="d", row="a", seed=seed) for seed in range(2)]
+    monkeypatch.setattr(records, "rows", lambda slug: rows)
+    monkeypatch.setattr(records, "record_path", lambda slug, row: tmp_path / f"{row.seed}.json")
+    assert records.peaks("table 2, short", "d").empty
+    (tmp_path / "1.json").write_text("{}")
+    training = {"sia": {"score": [None, 0.3, None, 0.5, None, 0.4], "best_epoch": 4}}
+    monkeypatch.setattr(records, "read_record", lambda path: {"notes": {"training": training}})
+    assert records.peaks("table 2, short", "d").loc["a"].tolist() == [6, 4, 0.5, 0.4]
+
+
 def test_printed_scores_have_the_names_of_ours():
     assert set(study.METRICS) == set(published(study.PAPER).metric) < set(study.NAMES)
