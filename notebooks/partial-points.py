@@ -472,7 +472,7 @@ glue("pp-strategies-figure", viz.show_detections(
 order = live_detection["F1"].sort_values(ascending=False)
 said = "" if chosen.restart else " ST-nu and ST-bg went on from ext-GM, so they had more steps than the others."
 if live_detection["F1"]["GM"] >= live_detection["F1"]["ext-GM"]:
-    said += " GM is not below ext-GM here, unlike in Table I: too few steps."
+    said += " GM is not below ext-GM here, unlike in Table I, most likely for lack of steps."
 said += "" if order.index[
     0] == "Full" else " Full has all dots and yet is not first: most likely it had too few steps."
 glue("pp-strategies-say",
