@@ -740,8 +740,9 @@ recorded[recorded.seeds > 0]
 # %% tags=["hide-input"]
 changes, spread = records.choice_effects()
 moving = changes[changes.abs() > 2 * spread]
-glue("sw-choices-say", f"{len(changes)} choices are recorded. {len(moving)} of them "
-    f"change the mIoU of the decoder by more than twice the spread, {spread:.3f}"
+glue("sw-choices-say", "No choice is recorded yet" if not len(changes) else
+    f"Of {len(changes)} recorded choices, {len(moving)} change the mIoU of the decoder "
+    f"by more than twice the spread, {spread:.3f}"
     + (": " if len(moving) else "")
     + ", ".join(f"{row} {change:+.3f}" for row, change in moving.items()))
 
@@ -787,7 +788,7 @@ None if spent.empty else spent.style.format(precision=3)
 # %%
 audit = curves.audit_table(dice_bounds(published(study.PAPER)))
 impossible = audit[~audit.possible]
-columns = {"row": "row", "dataset": "images", **study.NAMES,
+columns = {"row": "row", "dataset": "dataset", **study.NAMES,
     "bound_iou": "IoU allows", "bound_pr": "P, R allow"}
 printed_wrong = impossible[["row", "dataset", *study.METRICS, "bound_iou",
     "bound_pr"]].replace({"dataset": study.NAMES})
