@@ -990,8 +990,8 @@ glue("pp-gap-relative", 100 * gap / float(printed["fully supervised", "accuracy"
 #
 # All tables of the article, with our recorded runs on MoNuSeg below each line. Counts of detection are pooled over the test images, scores of segmentation are
 # means over them; then both are averaged over seeds; after ± stands the standard deviation over seeds (of the article: over draws of dots). "Not run" marks
-# rows that are declared, but not recorded yet; "ours, short" is the same recipe with fewer epochs, and a reference for
-# nothing but its own kind. The lung images are private: their lines stand alone.
+# rows that are declared, but not recorded yet, not even short ones; "ours, short" is the same recipe with fewer epochs, and a
+# reference for nothing but its own kind. The lung images are private: their lines stand alone.
 #
 # **Table I.** Detection with 10 % of the dots.
 

@@ -82,25 +82,28 @@ def side_by_side(slug, paper, experiment, metrics, names, *, counted="seeds", la
     pandas.DataFrame
         Index: dataset, row, and who ("paper", "ours", and "ours, short" where the shorter training of the same row
         was recorded); columns: the metrics by their printed names, as text with the spread over draws or seeds, and
-        `counted`. Rows that are declared but not recorded read "not run"; lines of the paper on images that were
-        never released stand alone.
+        `counted`. Rows that are declared, of which neither is recorded, read "not run"; lines of the paper on images
+        that were never released stand alone.
     """
     reference = _values(published(paper, experiment), "value", "spread")
     ours = summary(runs(slug))
     full, brief = (ours[ours.experiment == name] for name in (experiment, f"{experiment.split(',')[0]}, short"))
+    sources = {"paper": (None, reference), "ours": (full, _values(full, "mean", "sd_seeds")),
+               "ours, short": (brief, _values(brief, "mean", "sd_seeds"))}
     declared = [(row.dataset, row.row) for row in rows(slug) if row.experiment == experiment]
     keys = list(dict.fromkeys([*(key[:2] for key in reference), *declared]))
     sets = sorted(dict.fromkeys(dataset for dataset, _ in keys), key=lambda dataset: dataset == last)
     keys.sort(key=lambda key: sets.index(key[0]))
     lines = {}
-    for dataset, row in keys:
-        for who, part, values in (("paper", None, reference), ("ours", full, _values(full, "mean", "sd_seeds")),
-                                  ("ours, short", brief, _values(brief, "mean", "sd_seeds"))):
-            texts = [_text(metric, *values.get((dataset, row, metric), (math.nan, math.nan))) for metric in metrics]
-            if any(texts) or (who == "ours" and (dataset, row) in declared):
-                blank = "" if any(texts) else NOT_RUN
-                count = "" if part is None else _count(part, dataset, row, counted)
-                lines[names.get(dataset, dataset), row, who] = [*(text or blank for text in texts), count]
+    for key in keys:
+        texts = {who: [_text(metric, *values.get((*key, metric), (math.nan, math.nan))) for metric in metrics]
+                 for who, (_, values) in sources.items()}
+        if key in declared and not any(texts["ours"] + texts["ours, short"]):
+            texts["ours"][0] = NOT_RUN
+        for who, (table, _) in sources.items():
+            if any(texts[who]):
+                count = "" if table is None else _count(table, *key, counted)
+                lines[names.get(key[0], key[0]), key[1], who] = [*texts[who], count]
     index = pd.MultiIndex.from_tuples(lines, names=["dataset", "row", ""])
     return pd.DataFrame(list(lines.values()), index=index, columns=[*(names[m] for m in metrics), counted])
 
