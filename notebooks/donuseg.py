@@ -651,7 +651,20 @@ for kind in ("consep", "tnbc", "monuseg"):
     print(f"{kind}: {missing(study.SLUG, 'table 1', kind)}\n{kind}, short: {missing(study.SLUG, 'table 1, short', kind)}")
 table
 
+# %% tags=["hide-input", "remove-output"]
+main_rows = curves.recorded_rows("table 1, short")
+said = []
+for kind in main_rows.columns.unique(0) if len(main_rows) else ():
+    own = main_rows[kind].AJI.dropna()
+    if {"WeakSeg", "DoNuSeg"} <= set(own.index):
+        said.append(f"{own['WeakSeg']:.2f} and {own['DoNuSeg']:.2f} on {kind}")
+glue("do-weakseg-say", "The short rows of WeakSeg and DoNuSeg have an AJI of "
+    + "; ".join(said) if said else "WeakSeg has no short row beside DoNuSeg yet")
+
 # %% [markdown]
+# {glue:text}`do-weakseg-say`. That is no ranking, since networks, labels and numbers of steps differ. It shows how soon a label that speaks
+# about most pixels gets somewhere, while one of small disks has the network wait for its own maps.
+#
 # The printed row of PseudoEdgeNet on CoNSeP has a PQ above its DQ. PQ is DQ times SQ, and SQ is at most 1, so this cannot be in any unit, nor
 # in any mean over units. That of MaskGA-Net there needs very uneven images: DQ times SQ is far below its PQ. We do not chase
 # either.
