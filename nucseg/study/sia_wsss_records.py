@@ -252,6 +252,17 @@ def choice_effects(dataset="synthetic-tissue", metric="mean_iou"):
     return pd.Series(changes, dtype=float).dropna().sort_values(), spread
 
 
+def _first_records(experiment, dataset):
+    """Return {row: record} of the first recorded seed of each declared row."""
+    found = {}
+    for declared in rows(SLUG):
+        wanted = (declared.experiment, declared.dataset) == (experiment, dataset) and declared.row not in found
+        path = record_path(SLUG, declared)
+        if wanted and path.is_file():
+            found[declared.row] = read_record(path)
+    return found
+
+
 def costs(experiment, dataset):
     """Return what the trainings of an experiment cost, from the first recorded seed of each row.
 
@@ -267,15 +278,10 @@ def costs(experiment, dataset):
         Empty where nothing was recorded.
     """
     lines = {}
-    for declared in rows(SLUG):
-        path = record_path(SLUG, declared)
-        if (declared.experiment, declared.dataset) != (experiment, dataset) or declared.row in lines:
-            continue
-        if path.is_file():
-            record = read_record(path)
-            notes = record.get("notes", {})
-            lines[declared.row] = [notes["parameters"]["whole"] / 1e6, notes["seconds_per_step"],
-                                   record.get("training_seconds"), record.get("peak_memory_mib"), record["device"]]
+    for row, record in _first_records(experiment, dataset).items():
+        notes = record["notes"]
+        lines[row] = [notes["parameters"]["whole"] / 1e6, notes["seconds_per_step"], record.get("training_seconds"),
+                      record.get("peak_memory_mib"), record["device"]]
     columns = ["weights (million)", "s for a step", "s for the training", "memory (MiB)", "device"]
     return pd.DataFrame.from_dict(lines, orient="index", columns=columns).rename_axis("row")
 
@@ -295,12 +301,10 @@ def peaks(experiment, dataset):
         nothing was recorded.
     """
     lines = {}
-    for declared in rows(SLUG):
-        path = record_path(SLUG, declared)
-        if (declared.experiment, declared.dataset) == (experiment, dataset) and path.is_file():
-            (training,) = read_record(path)["notes"]["training"].values()
-            scores = [score for score in training["score"] if score is not None]
-            lines.setdefault(declared.row, [len(training["score"]), training["best_epoch"], max(scores), scores[-1]])
+    for row, record in _first_records(experiment, dataset).items():
+        (training,) = record["notes"]["training"].values()
+        scores = [score for score in training["score"] if score is not None]
+        lines[row] = [len(training["score"]), training["best_epoch"], max(scores), scores[-1]]
     return pd.DataFrame.from_dict(lines, orient="index", columns=["epochs", "best", "mIoU, best", "mIoU, last"])
 
 

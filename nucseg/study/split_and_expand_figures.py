@@ -7,7 +7,7 @@ from matplotlib.patches import Ellipse
 
 from nucseg.metrics import holm, paired_t_test
 from nucseg.study.experiments.split_and_expand import OUTPUTS
-from nucseg.study.tables import runs
+from nucseg.study.tables import runs, summary
 from nucseg.viz import CYCLE, PAGE_WIDTH
 
 SLUG = "split-and-expand"
@@ -54,9 +54,8 @@ def steps(experiment, base="Weakly", metrics=METRICS):
 
 def images_of(experiment, dataset="monuseg"):
     """Return on how many test images the rows of an experiment were measured, 0 where nothing was recorded."""
-    table = runs(SLUG)
-    own = table[(table.experiment == experiment) & (table.dataset == dataset)]
-    return int(own.groupby("row").image.nunique().max()) if len(own) else 0
+    rows = summary(runs(SLUG)).query("experiment == @experiment and dataset == @dataset")
+    return int((rows.images + rows.undefined).max()) if len(rows) else 0
 
 
 def gains(table, level=0.05):
@@ -110,6 +109,7 @@ def show_steps(table):
     """
     datasets = list(dict.fromkeys(table.index.get_level_values("dataset")))
     figure, axes = plt.subplots(len(datasets), len(METRICS), figsize=(PAGE_WIDTH, 2.2 * len(datasets)), squeeze=False)
+    plt.close(figure)
     for line, dataset in zip(axes, datasets):
         for axis, metric in zip(line, METRICS):
             values = table.loc[dataset][metric][list(OUTPUTS)].to_numpy().T

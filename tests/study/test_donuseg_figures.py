@@ -69,8 +69,10 @@ def test_an_empty_label_scores_the_share_of_background():
     assert table.loc["one"].tolist() == pytest.approx(
         [nucleus / 3600, background / 3600, background / (background + nucleus), 0.5])
     assert table.loc["none", "literal"] == 1
-    figure = study.show_background_scores(table, {"block 1": 0.4})
-    assert [line.get_label() for line in figure.axes[0].get_lines()] == ["literal (eq. 4)", "balanced", "block 1"]
+    blocks = {name: 0.4 for name in ("block 1", "block 2", "block 3", "block 4", "no nucleus")}
+    lines = study.show_background_scores(table, blocks).axes[0].get_lines()
+    assert [line.get_label() for line in lines] == ["literal (eq. 4)", "balanced", *blocks]
+    assert len({line.get_color() for line in lines}) == len(lines)
 
 
 def test_locations_that_learn_a_box_are_counted():

@@ -301,26 +301,23 @@ def test_difficulty_is_drawn_over_the_core(monkeypatch):
     assert line.get_xdata().tolist() == [0.3, 0.8] and line.get_ydata().tolist() == [0.15, 0.4]
 
 
-def test_costs_come_from_the_first_record(monkeypatch, tmp_path):
-    rows = [SimpleNamespace(experiment="table 2, short", dataset="d", row="a", seed=seed) for seed in range(2)]
+def test_costs_and_peaks_come_from_the_first_record(monkeypatch, tmp_path):
+    rows = [SimpleNamespace(experiment=experiment, dataset="d", row="a", seed=seed)
+            for experiment in ("table 1, short", "table 2, short") for seed in range(3)]
     monkeypatch.setattr(records, "rows", lambda slug: rows)
-    monkeypatch.setattr(records, "record_path", lambda slug, row: tmp_path / f"{row.seed}.json")
-    assert records.costs("table 2, short", "d").empty
-    (tmp_path / "1.json").write_text("{}")
-    notes = {"parameters": {"whole": 2_000_000}, "seconds_per_step": 0.5}
-    monkeypatch.setattr(records, "read_record", lambda path: {
-        "notes": notes, "training_seconds": 60.0, "peak_memory_mib": 900.0, "device": "cpu"})
+    monkeypatch.setattr(records, "record_path", lambda slug, row: tmp_path / f"{row.experiment[6]}{row.seed}.json")
+    assert records.costs("table 2, short", "d").empty and records.peaks("table 2, short", "d").empty
+
+    def record(path):
+        seed = int(path.stem[1])
+        training = {"sia": {"score": [None, 0.3, None, seed / 2, None, 0.4], "best_epoch": 4}}
+        notes = {"parameters": {"whole": 2_000_000}, "seconds_per_step": 0.5, "training": training}
+        return {"notes": notes, "training_seconds": 60.0 * seed, "peak_memory_mib": 900.0, "device": "cpu"}
+
+    for name in ("10", "21", "22"):  # of table 2, the seeds 1 and 2
+        (tmp_path / f"{name}.json").touch()
+    monkeypatch.setattr(records, "read_record", record)
     assert records.costs("table 2, short", "d").loc["a"].tolist() == [2.0, 0.5, 60.0, 900.0, "cpu"]
-
-
-def test_peaks_come_from_validation(monkeypatch, tmp_path):
-    rows = [SimpleNamespace(experiment="table 2, short", dataset="d", row="a", seed=seed) for seed in range(2)]
-    monkeypatch.setattr(records, "rows", lambda slug: rows)
-    monkeypatch.setattr(records, "record_path", lambda slug, row: tmp_path / f"{row.seed}.json")
-    assert records.peaks("table 2, short", "d").empty
-    (tmp_path / "1.json").write_text("{}")
-    training = {"sia": {"score": [None, 0.3, None, 0.5, None, 0.4], "best_epoch": 4}}
-    monkeypatch.setattr(records, "read_record", lambda path: {"notes": {"training": training}})
     assert records.peaks("table 2, short", "d").loc["a"].tolist() == [6, 4, 0.5, 0.4]
 
 
