@@ -458,6 +458,7 @@ glue("cs-merge", figure)
 # %% tags=["hide-input"]
 ceilings = study.pooled("ceilings")
 glue("cs-ceiling-ellipse", float(ceilings.f1_50["moment ellipses"]))
+glue("cs-ceiling-mean", float(ceilings.f1_mean["moment ellipses"]))
 glue("cs-ceiling-parts", float(ceilings.f1_50["connected components"]))
 glue("cs-ceiling-shed", float(ceilings.f1_50["watershed"]))
 printed = published("costa2022").query("metric == 'f1_50'").set_index("row").value
@@ -489,8 +490,9 @@ glue("cs-ceilings-picture", figure)
 # ```
 #
 # Two things follow. At an IoU of 0.5 ellipses are enough: F1 is {glue:text}`cs-ceiling-ellipse:.3f`, so there, what the method loses it
-# loses in finding, parting and fitting nuclei. At 0.9 the ellipse itself limits. And a number such as the article's {glue:text}`cs-paper-best:.3f` needs a companion: the components of the true mask, which know nothing of instances,
-# have {glue:text}`cs-ceiling-parts:.3f`, a watershed {glue:text}`cs-ceiling-shed:.3f`. The article shows no such row. Any method that learns from
+# loses in finding, parting and fitting nuclei. Over all ten thresholds an ellipse has a mean F1 of {glue:text}`cs-ceiling-mean:.3f`, so at the
+# strict ones it limits as well. And a number such as the article's {glue:text}`cs-paper-best:.3f` needs a companion: the components of
+# the true mask, which know nothing of instances, have {glue:text}`cs-ceiling-parts:.3f`, a watershed {glue:text}`cs-ceiling-shed:.3f`. The article shows no such row. Any method that learns from
 # the same masks should be compared with a good mask and a simple rule.
 #
 # ## Reading the numbers

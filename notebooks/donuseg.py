@@ -662,8 +662,7 @@ glue("do-weakseg-say", "The short rows of WeakSeg and DoNuSeg have an AJI of "
     + "; ".join(said) if said else "WeakSeg has no short row beside DoNuSeg yet")
 
 # %% [markdown]
-# {glue:text}`do-weakseg-say`. That is no ranking, since networks, labels and numbers of steps differ. It shows how soon a label that speaks
-# about most pixels gets somewhere, while one of small disks has the network wait for its own maps.
+# {glue:text}`do-weakseg-say`. That is no ranking, since networks, labels, stains and numbers of steps differ.
 #
 # The printed row of PseudoEdgeNet on CoNSeP has a PQ above its DQ. PQ is DQ times SQ, and SQ is at most 1, so this cannot be in any unit, nor
 # in any mean over units. That of MaskGA-Net there needs very uneven images: DQ times SQ is far below its PQ. We do not chase
@@ -689,18 +688,18 @@ losses = curves.recorded_rows("table 2, short")
 parts, alone = [], []
 for kind in losses.columns.unique(0) if len(losses) else ():
     own = losses[kind].dropna()
-    gains = own.AJI.drop(
-        "neither") - own.AJI["neither"] if "neither" in own.index else ()
+    gains = (own.AJI - own.AJI.get("neither", np.nan)).dropna()
+    gains = gains.drop("neither", errors="ignore")
     if len(gains) and {"L_dcs", "L_ccl"} <= set(gains.index):
         worse = gains[["L_dcs", "L_ccl"]].idxmin()
-        alone.append(f"{worse} on {kind} ({gains[worse]:+.3f})")
+        alone.append(f"{kind} ({worse}, {gains[worse]:+.3f})")
     if len(gains):
         parts.append(f"{kind}: " + ", ".join(f"{row} {gain:+.3f}"
             for row, gain in gains.items()))
 
 # %% tags=["hide-input", "remove-output"]
-glue("do-alone-say", "Of the two losses alone, the lower one is "
-    + " and ".join(alone) if alone else "Neither loss alone is recorded yet")
+glue("do-alone-say", "Of the two losses, the one that alone gives the lower AJI: "
+    + ", ".join(alone) if alone else "Neither loss alone is recorded yet")
 glue("do-paper-losses", study.printed_gains("aji",
     ("L_dcs", "L_ccl", "L_dcs + L_ccl")))
 spread = published(study.PAPER,

@@ -89,7 +89,7 @@ from nucseg.study import split_and_expand_figures as study
 from nucseg.study.chapter import glue, settings
 from nucseg.study.experiment import rows
 from nucseg.study.experiments.split_and_expand import CLUSTERINGS
-from nucseg.study.measures.growth import GROWTH, take_away
+from nucseg.study.measures.growth import GROWTH, RADIUS, take_away
 from nucseg.study.measures.instances import added_metrics, instance_metrics
 from nucseg.study.measures.oracle import bumps
 from nucseg.study.measures.reweighting import at_dots, stem_weights
@@ -227,10 +227,9 @@ pictures = {"image and centers": seen.image, **{
     (("base", mine["baseline"]), ("split", mine["split"]),
         ("expand", mine["expand"]), ("truth", seen.labels))
 }}
-adds = int(viz.crop(mine["expand"], *window).max() > 0 and len(np.setdiff1d(
-    viz.crop(mine["expand"] * (mine["split"] == 0), *window), 0)))
-glue("se-success-adds", f"Here Expand adds {adds} objects" if adds
-    else "Here Expand finds nothing to add")
+new = viz.crop(np.where(mine["split"] == 0, mine["expand"], 0), *window)
+glue("se-success-adds", "Here Expand finds nothing to add" if not new.any()
+    else f"New objects after Expand: {len(np.unique(new[new > 0]))}")
 glue("se-success", viz.show_panels(
     pictures.values(), pictures, points=[centers[seen.id].points, *[None] * 4],
     crop=window, columns=5,
@@ -243,8 +242,8 @@ glue("se-success", viz.show_panels(
 
 # %% tags=["hide-input"]
 first = next(iter(train))
-pixels, points = method.preprocessing.colors(first.image), sup.box_centers(
-    first.labels)
+pixels = method.preprocessing.colors(first.image)
+points = sup.box_centers(first.labels)
 voronoi, cluster = weak_labels(pixels, points, segmenter)
 square = center_squares([torch.from_numpy(points)], first.labels.shape,
     config.center_side)[0].numpy()
@@ -661,7 +660,7 @@ glue("se-on-it", ", ".join(f"{100 * part:.0f} % ({title})"
 #
 # ```{admonition} Predict, then run
 # :class: tip
-# A disk of radius 7 px knows nothing of the image, only where the center is. Will relevance beat it?
+# A disk of radius {glue:text}`se-radius:.0f` px knows nothing of the image, only where the center is. Will relevance beat it?
 # ```
 
 # %% tags=["hide-input"]
@@ -697,6 +696,9 @@ glue("se-growth-figure", viz.show_panels(
 ))
 winner = live_growth["AJI (small)"].drop("nothing").idxmax()
 glue("se-disk-area", float(lines["disk"]["added_area"]))
+reach = np.arange(-RADIUS, RADIUS + 1)
+glue("se-disk-drawn", int((np.hypot(reach, reach[:, None]) <= RADIUS).sum()))
+glue("se-radius", RADIUS)
 glue("se-winner", f"Here, {winner} is best in AJI of small nuclei")
 
 # %% [markdown]
@@ -704,11 +706,11 @@ glue("se-winner", f"Here, {winner} is best in AJI of small nuclei")
 # :name: fig-se-growth
 # :alt: Four panels of the same tissue with green true outlines, dots at centers that lie in no object, and orange outlines of the nuclei grown from them in four ways.
 #
-# Small nuclei grown again from their centers (dots): by relevance, by gradient times input, as disks of radius 7 px, and where the
+# Small nuclei grown again from their centers (dots): by relevance, by gradient times input, as disks, and where the
 # probability of nucleus exceeds 0.2. Green: truth. {glue:text}`se-where`.
 # ```
 #
-# {glue:text}`se-winner`. All ways pass through the same smoothing and threshold, which widen a disk of 149 px to
+# {glue:text}`se-winner`. All ways pass through the same smoothing and threshold, which widen a disk of {glue:text}`se-disk-drawn:d` px to
 # {glue:text}`se-disk-area:.0f` px. The last way cheats a little: the base head *did* see these nuclei, we took them away afterwards. On real images
 # the same four ways are [rows of the study](se-growth).
 #
@@ -781,18 +783,20 @@ table.rename(columns=lambda c: c.replace("_", " ")).rename_axis(None,
 
 # %% tags=["hide-input", "remove-output"]
 contrasts = table.filter(like="contrast").mean(axis=1)
-image_rows = contrasts[contrasts.index.str.endswith("by image")] if len(
-    contrasts) else contrasts
+image_rows = contrasts.filter(regex="by image$")
 said = ", ".join(f"{row.split(',')[0]} {value:+.4f}"
     for row, value in image_rows.items())
+glue("se-contrast-first",
+    f"The largest contrast is that of the start \"{image_rows.idxmax().split(',')[0]}\""
+    if said else "Nothing is recorded yet")
 glue("se-contrast", f"the weight at dots exceeds that elsewhere by: {said}" if said
     else "nothing is recorded yet")
 
 # %% [markdown]
 # "By image" divides by one maximum over channels and pixels, "by position" by the maximum over channels at each pixel. By image,
 # {glue:text}`se-contrast`. From the margin, nearly every pixel starts with a large *negative* number, and the background sets the
-# maximum; what centers get is small beside it. The start at dots has the largest contrast. Our default, the probability, raises the
-# weight at dots as well and needs no dots; trained networks have not been compared.
+# maximum; what centers get is small beside it. {glue:text}`se-contrast-first`. Our default is the probability, which needs no dots;
+# trained networks have not been compared.
 #
 # (se-results)=
 # ## Results
@@ -983,7 +987,7 @@ if {"relevance", "disk", "nothing"} <= set(again.index):
         if "heat above 0.4" in cut.index else "")
     verdict_said = (
         f"On {study.images_of('ways to grow again, short')} test images of MoNuSeg, after a short training, relevance cut at the published 0.1 "
-        f"is {'better' if grown_by > disk else 'worse'} than a disk of radius 7 px "
+        f"is {'better' if grown_by > disk else 'worse'} than a disk of radius {RADIUS:g} px "
         f"(AJI of small nuclei {grown_by:.2f} against {disk:.2f}{higher})")
 glue("se-disk-say", verdict_said)
 glue("se-again", said)
