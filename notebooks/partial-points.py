@@ -1054,7 +1054,7 @@ glue("pp-verdict", said if len(compared)
 # - **Start.** The article starts from ImageNet, we from random weights; see [below](pp-scratch).
 # - **Which epoch.** The article says that the validation images choose it. In the authors' release, the routine called
 #   validation loads the *test* images and keeps the epoch of the best test AJI. We choose on validation images, separately for
-#   cross-entropy and for fine-tuning. A row below measures what the other choice is worth.
+#   cross-entropy and for fine-tuning. A row declared below is to measure what the other choice is worth.
 # - **Images.** Some Multi-Organ images were replaced after the article. We normalize colors by {cite:t}`reinhard2001` as
 #   the article says; a copy that the authors published looks normalized in another way.
 # - **Dots.** The release draws with replacement, so that fewer dots remain; we draw without, as the article says.

@@ -144,7 +144,8 @@ def test_a_record_is_written_with_pooled_scores_and_the_training_is_found_again(
     whole = table[table.image.eq(ALL_IMAGES)].set_index("metric").value
     assert whole["mean_iou"] == record["pooled_metrics"]["mean_iou"] and whole["coverage"] >= 0
     assert len(list(tiny.glob("sia-*"))) == 1
-    assert record["training_seconds"] > 0
+    stages = record["notes"]["training"].values()
+    assert record["training_seconds"] == pytest.approx(sum(stage["seconds"] for stage in stages), abs=0.051)
 
 
 def test_maps_as_output_are_scored_beside_the_decoder(tiny):
