@@ -55,7 +55,7 @@ def class_activation_map(activations, gradients, kind="grad-cam"):
     return (weights * activations).sum(dim=1).relu()
 
 
-def block_cams(score, activations, kind="grad-cam", size=None, constant=True):
+def block_cams(score, activations, kind="grad-cam", size=None, constant=True, quantile=1.0):
     """Return the class activation maps of several blocks of a network, each scaled to [0, 1] (Wang et al. 2024).
 
     One backward pass from the score to the activations; the graph stays for the backward pass of the losses, and no
@@ -77,19 +77,23 @@ def block_cams(score, activations, kind="grad-cam", size=None, constant=True):
         Whether the statistics of batch norms in training mode count as constants, where the network was made
         :func:`nucseg.explain.batch_norm.with_constant_batch_norm`. Otherwise gradients in front of a batch norm have
         mean 0 over the batch, which leaves little to the mean gradients of Grad-CAM.
+    quantile : float
+        Which quantile of a map becomes 1, as everything above it does; above 0, at most 1: the largest value. Where a
+        few places stand far above all others, the largest value says little of the rest.
 
     Returns
     -------
     torch.Tensor, shape (B, blocks, H, W), float32 (float64 for such activations)
-        Without gradient. The least value of each map is 0 and the largest 1, but a map of one value only is 0
-        everywhere: nothing, or nothing in particular, speaks for the score.
+        Without gradient. The least value of each map is 0 and the quantile 1, but where both are one value, the map
+        is 0 everywhere: nothing, or nothing in particular, speaks for the score.
 
     Raises
     ------
     UnknownNameError
         Another kind.
     DataError
-        No activations, other shapes, or a score that does not come from all the activations with gradients enabled.
+        No activations, other shapes, a score that does not come from all the activations with gradients enabled, or a
+        quantile out of range.
 
     Examples
     --------
@@ -98,7 +102,7 @@ def block_cams(score, activations, kind="grad-cam", size=None, constant=True):
     tensor([[[[0.0000, 0.2500, 1.0000]]]])
     """
     activations = list(activations)
-    _check(score, activations)
+    _check(score, activations, quantile)
     size = tuple(activations[0].shape[2:] if size is None else size)
     with constant_statistics(constant):
         gradients = torch.autograd.grad(score.sum(), activations, retain_graph=True, allow_unused=True)
@@ -108,19 +112,23 @@ def block_cams(score, activations, kind="grad-cam", size=None, constant=True):
             raise DataError(f"block CAMs: the score does not come from activations {place}")
         cam = class_activation_map(values.detach(), slopes, kind)
         maps.append(F.interpolate(cam[:, None], size=size, mode="bilinear", align_corners=False)[:, 0])
-    return _scaled(torch.stack(maps, dim=1))
+    return _scaled(torch.stack(maps, dim=1), quantile)
 
 
-def _scaled(maps):
-    """Stretch each map (..., H, W) to [0, 1]; one without contrast becomes 0."""
+def _scaled(maps, quantile):
+    """Stretch each map (..., H, W) so that its least value is 0 and a quantile 1; one without contrast becomes 0."""
     lowest, highest = maps.amin(dim=(-2, -1), keepdim=True), maps.amax(dim=(-2, -1), keepdim=True)
+    if quantile < 1:
+        highest = maps.flatten(-2).quantile(quantile, dim=-1)[..., None, None]
     contrast = highest - lowest
     # A range below the normal numbers may count as 0 in a division.
     clear = contrast > torch.finfo(maps.dtype).tiny
-    return torch.where(clear, (maps - lowest) / torch.where(clear, contrast, 1), 0)
+    return torch.where(clear, (maps - lowest) / torch.where(clear, contrast, 1), 0).clamp(max=1)
 
 
-def _check(score, activations):
+def _check(score, activations, quantile):
+    if not 0 < quantile <= 1:
+        raise DataError(f"block CAMs: expected a quantile above 0 and at most 1, got {quantile}")
     if not activations:
         raise DataError("block CAMs: there are no activations")
     for place, values in enumerate(activations):

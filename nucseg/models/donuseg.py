@@ -85,11 +85,13 @@ class DoNuSegNet(nn.Module):
         config = FCOSConfig() if config is None else config
         self.encoder = NucleusFPN(config)
         self.detector, self.segmenter = FCOSHead(config), SegmentationHead(config)
-        self.localizer = localization_head(self.encoder.block_channels[-1], config)
+        self.localized = config.localized
+        self.localizer = localization_head(self.encoder.block_channels, config)
         self.mask_levels = config.mask_levels
         self.projector = None if contrast is None else Projector(self.encoder.block_channels, *contrast)
 
-    def forward(self, images, learn=False, scored=None, blocks=(0, 1, 2, 3), kind="grad-cam", constant=True):
+    def forward(self, images, learn=False, scored=None, blocks=(0, 1, 2, 3), kind="grad-cam", constant=True,
+                quantile=1.0):
         """Return the output for images.
 
         Parameters
@@ -105,7 +107,7 @@ class DoNuSegNet(nn.Module):
             Encoder blocks that get a map, 0 for C2 to 3 for C5.
         kind : {"grad-cam", "layer-cam"}
             See :func:`nucseg.explain.block_cams`.
-        constant : bool
+        constant, quantile
             See there.
 
         Returns
@@ -117,9 +119,9 @@ class DoNuSegNet(nn.Module):
         mask = masks.mean(dim=1)
         if not learn:
             return DoNuSegOutput(boxes, mask)
-        dots, cams = self.localizer(pyramid.blocks[-1]), None
+        dots, cams = self.localizer(pyramid.blocks[-1] if self.localized == "C5" else pyramid.levels[1]), None
         if scored is not None:
             score = (scored * dots).sum(dim=(1, 2))
-            cams = block_cams(score, [pyramid.blocks[block] for block in blocks], kind, size, constant)
+            cams = block_cams(score, [pyramid.blocks[block] for block in blocks], kind, size, constant, quantile)
         features = None if self.projector is None else self.projector(pyramid.blocks)
         return DoNuSegOutput(boxes, mask, masks, dots, cams, features)

@@ -18,6 +18,8 @@ from nucseg.models.detections import STRIDES, DenseBoxes
 
 DISTANCES = ("exp", "relu")
 LOCALIZATIONS = ("occupancy", "positions")
+#: Features that the localization head may get, and their stride, px.
+LOCALIZED = {"C5": 32, "P3": 8}
 #: Groups of each group normalization (Tian et al. 2019).
 GROUPS = 32
 #: Share of the channels of the last block in the blocks C2 to C5 of a residual network.
@@ -33,7 +35,7 @@ class FCOSConfig:
     Raises
     ------
     UnknownNameError
-        Other distances or another localization.
+        Other distances, another localization, or other features for it.
     DataError
         A number out of range.
     """
@@ -47,7 +49,8 @@ class FCOSConfig:
     mask_channels: int = 128  # of the segmentation head (ours)
     mask_convolutions: int = 4  # of the segmentation head, sec. 2.1; the last one is 1x1 (ours)
     mask_levels: int = 4  # finest levels that give the mask; 1: P2 alone (ours)
-    localization: str = "occupancy"  # the dots as counts in a grid, or as a map by 1x1 convolutions (ours)
+    localization: str = "occupancy"  # the dots as counts in a grid, or as a map by 1x1 convolutions: "positions" (ours)
+    localized: str = "C5"  # features of the localization head: "the encoder output" (sec. 2.1), or P3, finer (ours)
     pooled: int = 8  # occupancy: rows and columns of C5 after pooling (ours)
     reduced: int = 64  # occupancy: channels after the 1x1 convolution in front of the dense layers (ours)
     hidden: int = 512  # units between the three dense layers of sec. 2.1, or channels between 1x1 convolutions (ours)
@@ -58,6 +61,9 @@ class FCOSConfig:
             raise UnknownNameError(f"unknown distance {self.distance!r}; known: {', '.join(DISTANCES)}")
         if self.localization not in LOCALIZATIONS:
             raise UnknownNameError(f"unknown localization {self.localization!r}; known: {', '.join(LOCALIZATIONS)}")
+        if self.localized not in LOCALIZED:
+            raise UnknownNameError(f"unknown features {self.localized!r} to localize dots in; known: "
+                                   f"{', '.join(LOCALIZED)}")
         for name in ("channels", "mask_channels"):
             value = getattr(self, name)
             if value < GROUPS or value % GROUPS:
@@ -298,13 +304,13 @@ class PositionHead(nn.Module):
         return self.layers(features).float()[:, 0]
 
 
-def localization_head(channels, config=None):
+def localization_head(block_channels, config=None):
     """Return the localization head that a config names.
 
     Parameters
     ----------
-    channels : int
-        Of the features that it will get.
+    block_channels : sequence of int
+        Of the encoder blocks, of which it may get the last; levels of the pyramid have those of the config.
     config : FCOSConfig, optional
         Settings. Random weights come from PyTorch's global generator.
 
@@ -313,6 +319,7 @@ def localization_head(channels, config=None):
     OccupancyHead or PositionHead
     """
     config = FCOSConfig() if config is None else config
+    channels = block_channels[-1] if config.localized == "C5" else config.channels
     return (PositionHead if config.localization == "positions" else OccupancyHead)(channels, config)
 
 

@@ -116,7 +116,7 @@ def describe_network(config, size=(256, 256)):
         trunk = NucleusFPN(config)
         found = trunk(torch.empty(1, 3, *size))
         heads = {"detection head": FCOSHead(config), "segmentation head": SegmentationHead(config),
-                 "localization head": localization_head(trunk.block_channels[-1], config)}
+                 "localization head": localization_head(trunk.block_channels, config)}
     lines = {}
     for number, (stride, block, level) in enumerate(zip(STRIDES, found.blocks, found.levels), start=2):
         grid = f"{block.shape[2]} x {block.shape[3]}"

@@ -132,6 +132,21 @@ def test_maps_reach_from_zero_to_one():
     assert (lowest == 0).all() and ((highest == 0) | (highest == 1)).all() and (highest == 1).any()
 
 
+def test_a_quantile_can_be_the_top():
+    values = torch.tensor([1.0, 3.0, 2.0, 4.0, 100.0])[None, None, None].requires_grad_()
+    literal, robust = (block_cams(values.sum(), [values], quantile=quantile)[0, 0, 0] for quantile in (1.0, 0.75))
+    torch.testing.assert_close(literal, torch.tensor([0, 2, 1, 3, 99]) / 99)
+    torch.testing.assert_close(robust, torch.tensor([0, 2 / 3, 1 / 3, 1, 1]))  # 4 is the largest value but a quarter
+
+
+def test_quantiles_agree_with_numpy_on_every_map():
+    scores, activations = Blocks()(pictures())
+    plain, robust = (block_cams(scores.sum(), activations, size=(16, 24), quantile=q).numpy() for q in (1.0, 0.9))
+    top = np.quantile(plain, 0.9, axis=(2, 3), keepdims=True)
+    expected = np.where(top > 0, np.minimum(plain / np.where(top > 0, top, 1), 1), 0)
+    np.testing.assert_allclose(robust, expected, atol=1e-6)
+
+
 def test_degenerate_maps_are_zero_and_leave_the_others_alone():
     activations = torch.ones(3, 1, 2, 2)
     activations[0, 0, 0, 0] = 3
@@ -178,6 +193,9 @@ def test_bad_input_is_named():
         class_activation_map(activations, activations[..., :1])
     with pytest.raises(NucsegError, match="no activations"):
         block_cams(score, [])
+    for quantile in (0.0, 1.01, float("nan")):
+        with pytest.raises(DataError, match="quantile"):
+            block_cams(score, [activations], quantile=quantile)
     with pytest.raises(DataError, match="does not come from activations 1"):
         block_cams(score, [activations, torch.rand(2, 3, 2, 2, requires_grad=True)])
     with pytest.raises(DataError, match="activations 0 were made without gradients"):

@@ -120,6 +120,8 @@ def test_without_dynamic_label_and_contrast_there_are_no_maps(tmp_path):
 @pytest.mark.parametrize("changes", [
     {"selection": SelectionConfig(blocks=(3,), kind="layer-cam", score="all", balanced=True, least_recall=0.1)},
     {"network": replace(NETWORK, localization="positions"), "schedule": "steps"},
+    {"network": replace(NETWORK, localization="positions", localized="P3"), "loc_weight": 10.0,
+     "selection": SelectionConfig(quantile=0.99, balanced=True)},
     {"network": replace(NETWORK, pooled=1, grid=1), "most_dots": None},
     {"contrast": ContrastConfig(channels=8, features="last", interpolate=False, detach_anchors=False)},
     {"selection": SelectionConfig(first_epoch=2, constant_statistics=False)},
@@ -256,6 +258,10 @@ def test_targets_and_scores_of_the_localization_head():
     assert scored(counts, replace(TINY, selection=SelectionConfig(score="all"))).eq(1).all()
     places = dot_targets(points, (64, 40), replace(TINY, network=replace(NETWORK, localization="positions")))
     assert places.shape == (2, 2, 2) and places[1].sum() == 0 and places[0].max() > 0
+    coarse, fine = (dot_targets(points, (64, 64), replace(TINY, network=replace(
+        NETWORK, localization="positions", localized=level))) for level in ("C5", "P3"))
+    assert fine.shape == (2, 8, 8)  # the same Gaussians, averaged over a sixteenth of the area
+    torch.testing.assert_close(fine.reshape(2, 2, 4, 2, 4).mean((2, 4)), coarse)
 
 
 def test_contrast_at_stride_4_takes_labels_at_the_middles_of_cells():
@@ -327,7 +333,7 @@ def test_bad_input(tmp_path):
         empty = changed(annotate_dots(disks("a")), lambda sample: replace(sample, points=np.zeros((0, 2))))
         fit(TINY, tmp_path, train=empty)
     for wrong in ({"patch": 0}, {"window": 36}, {"refine_above": 1.0}, {"r": 30.0}, {"thresholds": ()},
-                  {"dcs_weight": -1.0}):
+                  {"dcs_weight": -1.0}, {"loc_weight": -1.0}):
         with pytest.raises(DataError, match=next(iter(wrong))):
             replace(TINY, **wrong)
     for wrong in ({"rule": "vote"}, {"schedule": "none"}, {"outside": "grow"}):
@@ -335,6 +341,10 @@ def test_bad_input(tmp_path):
             replace(TINY, **wrong)
     with pytest.raises(DataError, match="blocks"):
         SelectionConfig(blocks=(4,))
+    with pytest.raises(DataError, match="quantile"):
+        SelectionConfig(quantile=0.0)
+    with pytest.raises(UnknownNameError, match="P4"):
+        replace(NETWORK, localized="P4")
     with pytest.raises(UnknownNameError, match="score"):
         SelectionConfig(score="some")
     with pytest.raises(UnknownNameError, match="features"):

@@ -82,7 +82,7 @@ class TestPyramid:
     def test_every_block_has_a_gradient_of_the_localization(self):
         """Class activation maps take it, while the graph stays for the losses."""
         network = seeded(NucleusFPN, TINY)
-        head = seeded(localization_head, network.block_channels[-1], TINY)
+        head = seeded(localization_head, network.block_channels, TINY)
         blocks, _ = network(pictures())
         score = head(blocks[-1]).sum()
         gradients = torch.autograd.grad(score, blocks, retain_graph=True)
@@ -223,13 +223,16 @@ class TestLocalization:
         assert not torch.allclose(head(features), head(features.flip(-1)))
 
     def test_the_config_names_one(self):
-        assert isinstance(localization_head(8, TINY), OccupancyHead)
-        assert isinstance(localization_head(8, replace(TINY, localization="positions")), PositionHead)
+        assert isinstance(localization_head((2, 8), TINY), OccupancyHead)
+        fine = localization_head((2, 8), replace(TINY, localization="positions", localized="P3"))
+        assert isinstance(fine, PositionHead) and fine.layers[0].in_channels == TINY.channels
+        coarse = localization_head((2, 8), replace(TINY, localization="positions"))
+        assert isinstance(coarse, PositionHead) and coarse.layers[0].in_channels == 8
 
 
 def test_outputs_are_float32_under_autocast():
     network, images = seeded(NucleusFPN, TINY), pictures()
-    heads = seeded(FCOSHead, TINY), seeded(SegmentationHead, TINY), seeded(localization_head, 512, TINY)
+    heads = seeded(FCOSHead, TINY), seeded(SegmentationHead, TINY), seeded(localization_head, (64, 512), TINY)
     with torch.autocast("cpu", torch.bfloat16):
         blocks, found = network(images)
         boxes, logits, counts = heads[0](found), heads[1](found, (64, 64)), heads[2](blocks[-1])

@@ -8,6 +8,7 @@ import pytest
 
 from nucseg.methods import DoNuSegConfig
 from nucseg.methods.base import config_from_dict
+from nucseg.methods.donuseg import with_robust_maps
 from nucseg.metrics import aji, panoptic_quality, pixel_scores
 from nucseg.study.experiments.donuseg import DATASETS, LOSSES, PUBLISHED, ROWS, WEAKSEG, short
 from nucseg.study.measures.donuseg import METHODS, patch_metrics
@@ -52,8 +53,23 @@ def test_a_choice_changes_one_group_of_settings():
     for row in ROWS:
         if row.experiment == "choices in training, short":
             base, own = short(row.dataset), config(row)
+            base = with_robust_maps(base) if row.row.startswith("robust maps") else base
             differing = {name for name in vars(base) if getattr(base, name) != getattr(own, name)}
-            assert len(differing - {"most_dots"}) == 1, row.row
+            assert len(differing - {"most_dots", "loc_weight"}) == 1, row.row
+
+
+def test_robust_maps_change_what_they_say_in_all_rows_of_table_2():
+    for experiment, base in (("table 2, robust maps", lambda _: PUBLISHED), ("table 2, robust maps, short", short)):
+        found = [row for row in ROWS if row.experiment == experiment]
+        assert {(row.dataset, row.row) for row in found} == {(name, row) for name in DATASETS for row in LOSSES}
+        for row in found:
+            own, plain = config(row), base(row.dataset)
+            assert (own.network.localization, own.network.localized, own.loc_weight) == ("positions", "P3", 10.0)
+            assert (own.selection.quantile, own.selection.balanced) == (0.99, True)
+            assert (own.dcs_weight, own.ccl_weight) == LOSSES[row.row]
+            network = replace(own.network, localization="occupancy", localized="C5")
+            assert replace(own, network=network, selection=plain.selection, loc_weight=1.0, dcs_weight=0.5,
+                           ccl_weight=2.0) == plain
 
 
 def test_patches_are_scored_by_themselves():

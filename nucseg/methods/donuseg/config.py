@@ -1,6 +1,6 @@
 """Settings of DoNuSeg; the article leaves much open, and what fills the gaps is marked as ours."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from nucseg.engine import StainJitterConfig
 from nucseg.engine.schedules import SCHEDULES
@@ -21,6 +21,7 @@ class SelectionConfig:
 
     kind: str = "grad-cam"  # or "layer-cam"; the article gives no formula (ours)
     constant_statistics: bool = True  # of batch norms, where gradients make maps; else they have mean 0 there (ours)
+    quantile: float = 1.0  # of a map that becomes 1; 1: its largest value (ours)
     score: str = "occupied"  # what maps explain: predicted dots where there are dots, or everywhere: "all" (ours)
     blocks: tuple[int, ...] = (0, 1, 2, 3)  # encoder blocks to choose from, 0 for C2; one makes the choice fixed
     theta: float = 0.8  # eq. 3
@@ -34,6 +35,8 @@ class SelectionConfig:
         for name, known in (("kind", KINDS), ("score", SCORES), ("scope", SCOPES)):
             if getattr(self, name) not in known:
                 raise UnknownNameError(f"selection: unknown {name} {getattr(self, name)!r}; known: {', '.join(known)}")
+        if not 0 < self.quantile <= 1:
+            raise DataError(f"selection: expected a quantile above 0 and at most 1, got {self.quantile}")
         if not self.blocks or not set(self.blocks) <= {0, 1, 2, 3} or self.first_epoch < 1:
             raise DataError("selection: expected blocks out of 0 to 3 and a first epoch of 1 or more, got "
                             f"{self.blocks}, {self.first_epoch}")
@@ -68,6 +71,7 @@ class DoNuSegConfig:
     detection: FCOSLossConfig = field(default_factory=FCOSLossConfig)  # sec. 2.1
     selection: SelectionConfig = field(default_factory=SelectionConfig)
     contrast: ContrastConfig = field(default_factory=ContrastConfig)
+    loc_weight: float = 1.0  # of the localization head, 1 in eq. 2
     dcs_weight: float = 0.5  # w1 of eq. 2; 0 leaves the dynamic label out
     ccl_weight: float = 2.0  # w2 of eq. 2; 0 leaves the contrast out
     r: float = 4.0  # px, radius of the disks of the initial label (sec. 3.2)
@@ -107,8 +111,8 @@ class DoNuSegConfig:
             if getattr(self, name) not in known:
                 raise UnknownNameError(f"unknown {name} {getattr(self, name)!r}; known: {', '.join(known)}")
         wrong = [name for name in ("patch", "stride", "epochs", "batch", "validate_every") if getattr(self, name) < 1]
-        wrong += [name for name in ("dcs_weight", "ccl_weight", "warm_up", "weight_decay", "rotation", "min_size")
-                  if not getattr(self, name) >= 0]
+        wrong += [name for name in ("loc_weight", "dcs_weight", "ccl_weight", "warm_up", "weight_decay", "rotation",
+                                    "min_size") if not getattr(self, name) >= 0]
         wrong += [name for name in ("learning_rate", "gradient_norm", "box_ratio") if not getattr(self, name) > 0]
         wrong += ["window"] if self.window < self.patch or self.patch % 4 else []
         wrong += ["refine_above"] if self.refine_above is not None and not 0 <= self.refine_above < 1 else []
@@ -121,3 +125,29 @@ class DoNuSegConfig:
     def uses_maps(self):
         """Whether class activation maps are needed at all."""
         return self.dcs_weight > 0 or self.ccl_weight > 0
+
+
+def with_robust_maps(config):
+    """Return settings with which activation maps become labels that find nuclei, where the article is silent (ours).
+
+    The head to be explained learns a map of the dots on P3, with a loss about as large as that of counts; the brightest
+    hundredth of an activation map is 1, not its largest value alone; and both classes of the initial label count alike
+    in the score of agreement, unlike in eq. 4.
+
+    Parameters
+    ----------
+    config : DoNuSegConfig
+        Keeps all other settings.
+
+    Returns
+    -------
+    DoNuSegConfig
+
+    Examples
+    --------
+    >>> with_robust_maps(DoNuSegConfig()).selection.quantile
+    0.99
+    """
+    network = replace(config.network, localization="positions", localized="P3")
+    selection = replace(config.selection, quantile=0.99, balanced=True)
+    return replace(config, network=network, selection=selection, loc_weight=10.0)

@@ -60,7 +60,7 @@ def explain(network, image, points, config):
     target = dot_targets([torch.from_numpy(points).float().to(device)], size, config)
     with torch.enable_grad():
         found = network(image[None], learn=True, scored=scored(target, config), blocks=config.selection.blocks,
-                        kind=config.selection.kind)
+                        kind=config.selection.kind, quantile=config.selection.quantile)
     initial = torch.from_numpy(disk_labels(points, size, config.r, config.d)).to(device)
     selection, candidates = choose(found.cams, initial[None], config), binarize(found.cams[0], config.selection.theta)
     alphas = agreement(candidates, initial, config.selection.balanced, config.selection.defined_in_both)

@@ -5,18 +5,17 @@ from torch.nn import functional as F
 
 from nucseg.losses import cam_guided_contrast, fcos_loss, label_loss
 from nucseg.methods.donuseg.windows import BEYOND
+from nucseg.models.fcos import LOCALIZED
 from nucseg.supervision.dot_grids import dot_counts, dot_density
 from nucseg.supervision.dynamic_cam import select
-
-#: Pixels between neighboring locations of C5, the features of the localization head.
-COARSEST = 32
 
 
 def dot_targets(points, size, config):
     """Return what the localization head should predict for dots (N, 2) of each image of a size (H, W)."""
     if config.network.localization == "occupancy":
         return dot_counts(points, size, config.network.grid, config.most_dots)
-    return dot_density(points, size, tuple(-(-length // COARSEST) for length in size), config.dot_sigma)
+    stride = LOCALIZED[config.network.localized]
+    return dot_density(points, size, tuple(-(-length // stride) for length in size), config.dot_sigma)
 
 
 def scored(target, config):
@@ -80,12 +79,13 @@ def donuseg_loss(preprocessing, config, log, pseudo):
             images.to(memory_format=torch.channels_last), learn=True,
             scored=scored(target, config) if dynamic else None,
             blocks=config.selection.blocks, kind=config.selection.kind, constant=config.selection.constant_statistics,
+            quantile=config.selection.quantile,
         )
         parts = {
             "detection": fcos_loss(found.boxes, batch["boxes"], config.detection).total,
             "segmentation": mask_loss(found, initial, None, config), "localization": F.mse_loss(found.dots, target),
         }
-        total = sum(parts.values())
+        total = parts["detection"] + parts["segmentation"] + config.loc_weight * parts["localization"]
         if dynamic:
             selection = _within(choose(found.cams, initial, config), truth)
             log.add_selection(batch["epoch"], selection, config.selection.blocks, truth)

@@ -13,7 +13,7 @@ from dataclasses import asdict, replace
 
 from nucseg.engine import StainJitterConfig
 from nucseg.methods import DoNuSegConfig, PartialPointsConfig
-from nucseg.methods.donuseg import ContrastConfig
+from nucseg.methods.donuseg import ContrastConfig, with_robust_maps
 from nucseg.methods.stages import plain
 from nucseg.models import FCOSConfig
 from nucseg.study.experiment import Row
@@ -75,6 +75,7 @@ def _tables():
             yield declare("table 1", "DoNuSeg", dataset, PUBLISHED, fold)
             for row in LOSSES:
                 yield declare("table 2", row, dataset, _weighted(PUBLISHED, row), fold)
+                yield declare("table 2, robust maps", row, dataset, _weighted(with_robust_maps(PUBLISHED), row), fold)
             for block in range(4):
                 yield declare("table 3", f"block {block + 1}", dataset, _single(PUBLISHED, block), fold)
         yield declare("no patient in two parts", "DoNuSeg", "tnbc", PUBLISHED, FoldChoice(number, parts=5, by="group"))
@@ -88,6 +89,7 @@ def _choices(config):
         ("gradients through batch statistics", {"constant_statistics": False}),
         ("score of all cells", {"score": "all"}), ("one block for a batch", {"scope": "batch"}),
         ("theta 0.6", {"theta": 0.6}), ("theta 0.9", {"theta": 0.9}), ("after 5 epochs", {"first_epoch": 6}),
+        ("brightest hundredth is 1", {"quantile": 0.99}),
     ):
         yield name, replace(config, selection=replace(config.selection, **changes))
     for name, changes in (
@@ -102,6 +104,11 @@ def _choices(config):
     ):
         network = replace(config.network, **changes)
         yield name, replace(config, network=network, most_dots=None if name == "count of dots" else config.most_dots)
+    fine = replace(config.network, localization="positions", localized="P3")
+    yield "map of dots on P3", replace(config, network=fine, loc_weight=10.0)
+    robust = with_robust_maps(config)
+    for name, changes in (("brightest twentieth is 1", {"quantile": 0.95}), ("LayerCAM", {"kind": "layer-cam"})):
+        yield f"robust maps, {name}", replace(robust, selection=replace(robust.selection, **changes))
     yield "boxes of 0.75 spacings", replace(config, box_ratio=0.75)
     yield "refined boxes", replace(config, refine_above=0.6)
     yield "loss of the mask on each level", replace(config, deep_supervision=True)
@@ -119,6 +126,7 @@ def _short():
         yield declare("table 1, short", "WeakSeg", dataset, short_weakseg(dataset), fold, method="WeakSeg")
         for row in LOSSES:
             yield declare("table 2, short", row, dataset, _weighted(config, row), fold)
+            yield declare("table 2, robust maps, short", row, dataset, _weighted(with_robust_maps(config), row), fold)
         for block in range(4):
             yield declare("table 3, short", f"block {block + 1}", dataset, _single(config, block), fold)
         for row, changed in _choices(config):
