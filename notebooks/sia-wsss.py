@@ -791,7 +791,7 @@ records.stages(again, "synthetic-tissue")
 records.stages(again, "wsss4luad")
 
 # %% tags=["hide-input", "remove-output"]
-said, whole = [], []
+said, moved = [], []
 for kind in ours:
     values = {title: records.by_seed(experiment, kind, "mean_iou")
         for title, experiment in (("max", "table 2, short"), ("average", again))}
@@ -804,7 +804,7 @@ for kind in ours:
             + ", ".join(f"{records.text(own, sign=True)} with {title} pooling"
             for title, own in change.items()))
         means = {title: own.mean(axis=1) for title, own in values.items()}
-        whole += [
+        moved += [
             f"{means['max'][row]:.3f} to {means['average'][row]:.3f} ({row[0]}, {study.NAMES[kind]})"
             for row in ("a: baseline", "f: RFM + DAM + RSM")]
 
@@ -812,8 +812,8 @@ for kind in ours:
 glue("sw-pooling-say", "The whole method against the baseline, mIoU: "
     + "; ".join(said)
     if said else "These rows are not recorded yet")
-glue("sw-pooling-whole", "Averaging changes the mIoU from " + ", ".join(whole)
-    if whole else "Both are not recorded yet")
+glue("sw-pooling-whole", "Averaging changes the mIoU from " + ", ".join(moved)
+    if moved else "Both are not recorded yet")
 
 # %% [markdown]
 # {glue:text}`sw-pooling-whole`. {glue:text}`sw-pooling-say`. What the whole method does to the activation map is another thing with each pooling:
@@ -829,11 +829,11 @@ for kind in ours:
             f"{name} of A, row {row[0]}": own.get(row, np.nan)
             for name, own in values.items()
             for row in ("a: baseline", "f: RFM + DAM + RSM")}
-shown = pd.DataFrame(lines).T.rename_axis(["means over seeds", "pooling"])
-shown.style.format(precision=3, na_rep="not run")
+covered = pd.DataFrame(lines).T.rename_axis(["means over seeds", "pooling"])
+covered.style.format(precision=3, na_rep="not run")
 
 # %% tags=["hide-input", "remove-output"]
-drop = (shown.iloc[:, 1] / shown.iloc[:, 0]).dropna()
+drop = (covered.iloc[:, 1] / covered.iloc[:, 0]).dropna()
 glue("sw-pooling-cover", "The whole method keeps " + ", ".join(
     f"{left:.0%} of the coverage ({kind}, {pooling})"
     for (kind, pooling), left in drop.items())

@@ -119,7 +119,8 @@ def _scaled(maps, quantile):
     """Stretch each map (..., H, W) so that its least value is 0 and a quantile 1; one without contrast becomes 0."""
     lowest, highest = maps.amin(dim=(-2, -1), keepdim=True), maps.amax(dim=(-2, -1), keepdim=True)
     if quantile < 1:
-        highest = maps.flatten(-2).quantile(quantile, dim=-1)[..., None, None]
+        # Image by image: PyTorch takes no quantiles of more than 16 million values at once.
+        highest = torch.stack([own.flatten(-2).quantile(quantile, dim=-1) for own in maps])[..., None, None]
     contrast = highest - lowest
     # A range below the normal numbers may count as 0 in a division.
     clear = contrast > torch.finfo(maps.dtype).tiny
