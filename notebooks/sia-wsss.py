@@ -766,8 +766,8 @@ glue("sw-choices-say", "No choice is recorded yet" if not len(changes) else
 # (sw-pooling)=
 # ### The same table with the other pooling
 #
-# One choice can be judged without looking at a test image: which pooling is better on *validation* images? The best mIoU there, first seed of the
-# whole method and of the baseline:
+# The choices above were scored on test images, which is no way to choose. Validation images can say which pooling is better as well. The best
+# mIoU there, first seed of each row:
 
 # %% tags=["hide-input"]
 again = "table 2, average pooling, short"
@@ -779,7 +779,7 @@ print(missing(study.SLUG, again, "synthetic-tissue"))
 None if on_val.empty else on_val.style.format(precision=3, na_rep="not run")
 
 # %% [markdown]
-# So here is table 2 once more, with average pooling in every row. Nothing else differs.
+# They agree. So here is table 2 once more with average pooling, and nothing else changed, as far as it is recorded:
 
 # %% tags=["hide-input"]
 records.orders(ours, again)
