@@ -426,7 +426,7 @@ errors.style.format(precision=4).format("{:.0%}", subset=["explained"])
 # (do-statistics)=
 # ### A batch norm hides the mean
 #
-# These maps come from the trained network, whose batch norms use running statistics. In training they use the statistics of the batch,
+# The maps in the figures come from a trained network, whose batch norms use running statistics. In training they use the statistics of the batch,
 # which depend on the activations, and that changes gradients: adding the same number to a channel everywhere changes nothing behind a
 # batch norm, so the gradient in front of it has mean 0 over the batch. The mean gradient, of all things, is the weight $w_k$ of
 # Grad-CAM. What all images of a batch have in common is gone from it, and what sets them apart is left:
@@ -879,16 +879,19 @@ turned = [kind for kind, title in gains_of if title == "with robust maps"
     and (gains_of[kind, title] > 0).all()]
 lost_before = [kind for kind in turned if (kind, "as published") in gains_of
     and (gains_of[kind, "as published"] < 0).all()]
-glue("do-robust-turn", f"With robust maps, both AJI and PQ gain on {' and '.join(turned)}"
-    + (f"; as published, both lose on {' and '.join(lost_before)}" if lost_before else "")
-    if turned else "With robust maps, AJI and PQ do not both gain on any set that is recorded")
+glue("do-robust-turn",
+    f"With robust maps, both AJI and PQ gain on {' and '.join(turned)}"
+    + (f"; as published, both lose on {' and '.join(lost_before)}" if lost_before
+        else "")
+    if turned
+    else "With robust maps, AJI and PQ do not both gain on any set that is recorded")
 
 # %% [markdown]
 # {glue:text}`do-robust-say`. {glue:text}`do-robust-turn`. In the article, AJI: {glue:text}`do-paper-losses`.
 #
 # "As published" is the letter of what is printed, and our plainest guess where nothing is: nobody says what a map is scaled by, or what the
-# head predicts. The authors may have done neither as we do. So the rows as published do not say that the idea is wrong. They say
-# that it hangs on two lines that the article leaves out, and on a score that it does print.
+# head predicts. The authors may have done neither as we do. So the rows as published do not say that the idea is wrong. They say how much
+# hangs on two lines that the article leaves out, and on a score that it does print.
 #
 # The quantile of 0.99, the weight of 10 and P3 were set before these runs, after a look at the labels that several quantiles make on *training*
 # patches, beside the dots and the true masks there. No validation or test image was looked at for this, and no other values were trained with.
