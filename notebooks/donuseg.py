@@ -862,7 +862,8 @@ said, gains_of = [], {}
 for kind in robust.columns.unique(0) if len(robust) else ():
     for title, rows_of in (("as published", as_published),
             ("with robust maps", robust)):
-        own = rows_of[kind][["AJI", "PQ"]].dropna()
+        known = kind in rows_of.columns.unique(0)
+        own = rows_of[kind][["AJI", "PQ"]].dropna() if known else pd.DataFrame()
         if {"neither", "L_dcs + L_ccl"} <= set(own.index):
             gain = own.loc["L_dcs + L_ccl"] - own.loc["neither"]
             gains_of[kind, title] = gain
