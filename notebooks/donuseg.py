@@ -853,7 +853,7 @@ as_published, robust = (curves.recorded_rows(experiment,
     metrics=("f1_pixel", "aji", "pq"))
     for experiment in ("table 2, short", "table 2, robust maps, short"))
 beside = pd.concat({"as published": as_published, "robust maps": robust})
-for kind in ("tnbc", "consep"):
+for kind in ("tnbc", "consep", "monuseg"):
     print(f"{kind}, robust maps: {missing(study.SLUG, 'table 2, robust maps, short', kind)}")
 None if robust.empty else beside.style.format(precision=3, na_rep="not run")
 

@@ -104,9 +104,8 @@ def _choices(config):
     ):
         network = replace(config.network, **changes)
         yield name, replace(config, network=network, most_dots=None if name == "count of dots" else config.most_dots)
-    fine = replace(config.network, localization="positions", localized="P3")
-    yield "map of dots on P3", replace(config, network=fine, loc_weight=10.0)
     robust = with_robust_maps(config)
+    yield "map of dots on P3", replace(config, network=robust.network, loc_weight=robust.loc_weight)
     for name, changes in (("brightest twentieth is 1", {"quantile": 0.95}), ("LayerCAM", {"kind": "layer-cam"})):
         yield f"robust maps, {name}", replace(robust, selection=replace(robust.selection, **changes))
     yield "boxes of 0.75 spacings", replace(config, box_ratio=0.75)

@@ -153,7 +153,7 @@ def _short():
                 yield declare("table 1, short", row, dataset, changed, seed)
             for row in PARTS:
                 yield declare("table 2, short", row, dataset, with_parts(config, row), seed)
-            averaged = vary(config, maps={"pooling": "average"})  # by far the best choice on validation images
+            averaged = vary(config, maps={"pooling": "average"})  # what validation images prefer
             for row in PARTS:
                 yield declare("table 2, average pooling, short", row, dataset, with_parts(averaged, row), seed)
         config = short(SYNTHETIC)
