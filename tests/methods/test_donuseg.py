@@ -28,7 +28,7 @@ from nucseg.methods.donuseg import ContrastConfig, SelectionConfig
 from nucseg.methods.donuseg.log import SelectionLog
 from nucseg.methods.donuseg.prediction import instances, stitch
 from nucseg.methods.donuseg.pseudo_boxes import PseudoBoxes, box_sides
-from nucseg.methods.donuseg.training import contrast, dot_targets, mask_loss, scored
+from nucseg.methods.donuseg.training import contrast, donuseg_loss, dot_targets, mask_loss, scored
 from nucseg.methods.donuseg.windows import BEYOND, UNKNOWN, PatchBatches, cut_windows
 from nucseg.methods.stages import Images
 from nucseg.models import DenseBoxes, FCOSConfig, level_locations
@@ -262,6 +262,26 @@ def test_targets_and_scores_of_the_localization_head():
         NETWORK, localization="positions", localized=level))) for level in ("C5", "P3"))
     assert fine.shape == (2, 8, 8)  # the same Gaussians, averaged over a sixteenth of the area
     torch.testing.assert_close(fine.reshape(2, 2, 4, 2, 4).mean((2, 4)), coarse)
+
+
+def test_the_loss_weighs_the_head_and_scales_the_maps_as_configured():
+    preprocessing, seen = Preprocessing.learn(annotate_dots(disks("a", "b")), None), {}
+    windows = cut_windows(held("ab"), {}, TINY, "cpu")
+    pseudo = PseudoBoxes(windows.sides)
+    batch = next(PatchBatches(windows, pseudo, TINY)(1, torch.Generator().manual_seed(0)))
+    network = DoNuSeg(TINY).untrained().train()
+
+    def spy(*inputs, **options):
+        seen.update(options)
+        return network(*inputs, **options)
+
+    totals, selection = [], SelectionConfig(quantile=0.9, balanced=True)
+    for weight in (0.0, 10.0):
+        log = SelectionLog(1)
+        config = replace(TINY, loc_weight=weight, selection=selection)
+        totals.append(donuseg_loss(preprocessing, config, log, pseudo)(spy, batch).item())
+    assert seen["quantile"] == 0.9 and log.lines()[0]["localization"] > 0
+    assert totals[1] - totals[0] == pytest.approx(10 * log.lines()[0]["localization"], rel=1e-3)
 
 
 def test_contrast_at_stride_4_takes_labels_at_the_middles_of_cells():
